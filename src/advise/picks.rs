@@ -1,6 +1,6 @@
 //! What to run on a Mac when no model was named: of every size class the model that fits, is used and loses least.
 
-use super::recommend::{AdviseError, CannotRun, LADDER, Question};
+use super::recommend::{AdviseError, CannotRun, LADDER, Question, is_hopeless, size_classes};
 use super::start::{Files, start_line};
 use super::use_case::UseCase;
 use crate::estimate::memory::Fits;
@@ -12,11 +12,8 @@ use crate::model::catalog::{Models, Summary};
 use crate::model::hub_index::conversions::{Conversion, conversions, gguf_repository};
 use crate::model::source::ModelSource;
 use crate::model::{ModelEntry, Scheme};
-use crate::run::Program;
 use rayon::prelude::*;
 
-/// Upper ends of the size classes in 10^9 parameters.
-const CLASSES: [f64; 9] = [2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 400.0, f64::INFINITY];
 /// Models of a size class that are looked at, the most downloaded.
 const TRIED: usize = 4;
 /// When downloads were counted, in years.
@@ -41,7 +38,6 @@ pub struct Pick {
     pub downloads: u64,
     /// Whether it is as fast as its use wants.
     pub fast_enough: bool,
-    score: f64,
 }
 
 /// Picks, and the models that cannot run as asked.
@@ -81,18 +77,7 @@ pub fn picks(
     catalog: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Picks, AdviseError> {
-    let popular = catalog.popular();
-    let lows = [0.0].into_iter().chain(CLASSES);
-    let classes: Vec<Vec<&Summary>> = lows
-        .zip(CLASSES)
-        .map(|(low, high)| {
-            let within = |m: &&&Summary| {
-                let billions = m.published_params.unwrap_or(0) as f64 / 1e9;
-                billions >= low && billions < high
-            };
-            popular.iter().filter(within).copied().collect()
-        })
-        .collect();
+    let classes = size_classes(catalog);
     let search = PickSearch { q, wish, sources };
     let of_classes = classes.par_iter().map(|models| search.of_class(models));
     let mut all = Picks::default();
@@ -116,9 +101,24 @@ struct Offered {
     repository: Option<&'static str>,
 }
 
+/// A model in the format that was taken for it. All else is predicted of the one that is picked.
+struct Chosen<'m> {
+    model: &'m Summary,
+    entry: ModelEntry,
+    opened: OpenedModel,
+    offered: Offered,
+    fast_enough: bool,
+    score: f64,
+}
+
+/// The bits of a weight in a format.
+fn bits(scheme: Scheme) -> u32 {
+    scheme.packing().map_or(16, |p| p.bits)
+}
+
 impl PickSearch<'_> {
     fn of_class(&self, models: &[&Summary]) -> Result<(Option<Pick>, Vec<CannotRun>), AdviseError> {
-        let mut found: Vec<Pick> = Vec::new();
+        let mut found: Vec<Chosen<'_>> = Vec::new();
         let mut cannot = Vec::new();
         let mut tried = 0;
         for model in models {
@@ -130,17 +130,30 @@ impl PickSearch<'_> {
                 continue;
             }
             tried += 1;
-            match self.of_model(model, &entry)? {
-                Ok(pick) => found.extend(pick),
+            match self.of_model(model, entry)? {
+                Ok(chosen) => found.extend(chosen),
                 Err(why) => cannot.push(why),
             }
         }
-        let order = |p: &Pick| (p.fast_enough, p.score);
-        found.sort_by(|a, b| {
-            let (a, b) = (order(a), order(b));
-            b.0.cmp(&a.0).then(b.1.total_cmp(&a.1))
-        });
-        Ok((found.into_iter().next(), cannot))
+        let better = |a: &Chosen<'_>, b: &Chosen<'_>| {
+            b.fast_enough.cmp(&a.fast_enough).then(b.score.total_cmp(&a.score))
+        };
+        found.sort_by(better);
+        for chosen in &found {
+            match self.predicted(chosen) {
+                Ok(prediction) => return Ok((Some(Pick::of(prediction, chosen)), cannot)),
+                Err(error) => cannot.push(CannotRun::of(&chosen.opened, &error)),
+            }
+        }
+        Ok((None, cannot))
+    }
+
+    fn estimator<'m>(&'m self, opened: &'m OpenedModel) -> Estimator<'m> {
+        Estimator::new(self.q.coefficients, opened, *self.q.run, Basis::Spec)
+    }
+
+    fn predicted(&self, chosen: &Chosen<'_>) -> Result<Prediction, EstimateError> {
+        self.estimator(&chosen.opened).at(self.q.machine)
     }
 
     /// Whether a model can be used for what is wanted at all.
@@ -164,7 +177,6 @@ impl PickSearch<'_> {
         {
             return vec![Offered { scheme: None, repository: None }];
         }
-        let bits = |scheme: Scheme| scheme.packing().map_or(16, |p| p.bits);
         let mut known: Vec<Conversion> = conversions(&entry.id);
         known.retain(|c| {
             (4..=8).contains(&bits(c.scheme)) && !matches!(c.scheme, Scheme::Mixed(..))
@@ -182,72 +194,79 @@ impl PickSearch<'_> {
     }
 
     /// The format of a model that loses least, fits, and is fast enough; where none is so fast, the one that loses least.
-    fn of_model(
+    fn of_model<'m>(
         &self,
-        model: &Summary,
-        entry: &ModelEntry,
-    ) -> Result<Result<Option<Pick>, CannotRun>, AdviseError> {
-        let Question { machine, coefficients, run } = self.q;
+        model: &'m Summary,
+        entry: ModelEntry,
+    ) -> Result<Result<Option<Chosen<'m>>, CannotRun>, AdviseError> {
+        let Question { machine, run, .. } = self.q;
+        let gguf = run.engine.program.runs_gguf();
         let mut slow = None;
-        for offered in self.formats(entry) {
-            let source = ModelSource::from_entry(entry).map_err(OpenError::from)?;
+        for offered in self.formats(&entry) {
+            if offered.scheme.is_some_and(|scheme| is_hopeless(model, bits(scheme), machine)) {
+                continue;
+            }
+            let source = ModelSource::from_entry(&entry).map_err(OpenError::from)?;
             let opened = OpenedModel::from_source(source, offered.scheme, self.sources)?;
             let opened = opened.with_towers_of(run.engine.program);
             // What the weights alone exceed needs no simulation.
-            let gguf = run.engine.program.runs_gguf();
             if !gguf && Weights::of(&opened.graph).active_bytes > machine.gpu_limit.bytes.0 {
                 continue;
             }
-            let estimator = Estimator::new(coefficients, &opened, *run, Basis::Spec);
             let made_for = opened.graph.max_context();
             if made_for.is_some_and(|n| n < u64::from(run.total_tokens())) {
                 return Ok(Ok(None));
             }
+            let estimator = self.estimator(&opened);
             let loss = estimator.loss();
             if let Some(most) = self.wish.max_loss
                 && loss.as_ref().is_none_or(|loss| loss.worst() > most)
             {
                 continue;
             }
-            let fits = || -> Result<Option<bool>, EstimateError> {
-                estimator.possible()?;
-                if estimator.memory(machine)?.judgment.fits == Fits::No {
-                    return Ok(None);
-                }
-                let least = self.wish.use_case.map_or(0.0, UseCase::least_tok_s);
-                let (decode, _) = estimator.speeds(machine)?;
-                Ok(Some(decode.tokens_per_s >= least))
-            };
-            let pick = |fast_enough| -> Result<Pick, EstimateError> {
-                let prediction = estimator.at(machine)?;
-                let lost = loss.as_ref().map_or(UNKNOWN_LOSS, |loss| loss.worst().max(0.0));
-                Ok(Pick::of(prediction, (model, entry), &offered, (fast_enough, lost)))
-            };
-            match fits() {
-                Ok(None) => {}
-                Ok(Some(true)) => {
-                    return Ok(pick(true)
-                        .map(Some)
-                        .map_err(|error| CannotRun::of(&opened, &error)));
-                }
-                Ok(Some(false)) if slow.is_none() => {
-                    slow = pick(false).ok();
-                }
-                Ok(Some(false)) => {}
+            let fast_enough = match self.fast_enough(&estimator) {
+                Ok(Some(fast_enough)) => fast_enough,
+                Ok(None) => continue,
                 Err(error) => return Ok(Err(CannotRun::of(&opened, &error))),
+            };
+            if !fast_enough && slow.is_some() {
+                continue;
             }
+            let lost = loss.map_or(UNKNOWN_LOSS, |loss| loss.worst().max(0.0));
+            let score = score(model, &entry, lost);
+            drop(estimator);
+            let entry = entry.clone();
+            let chosen = Chosen { model, entry, opened, offered, fast_enough, score };
+            if fast_enough {
+                return Ok(Ok(Some(chosen)));
+            }
+            slow = Some(chosen);
         }
         Ok(Ok(slow))
     }
+
+    /// Whether a model is as fast as its use wants; `None` where it does not fit.
+    fn fast_enough(&self, estimator: &Estimator<'_>) -> Result<Option<bool>, EstimateError> {
+        estimator.possible()?;
+        if estimator.memory(self.q.machine)?.judgment.fits == Fits::No {
+            return Ok(None);
+        }
+        let least = self.wish.use_case.map_or(0.0, UseCase::least_tok_s);
+        let (decode, _) = estimator.speeds(self.q.machine)?;
+        Ok(Some(decode.tokens_per_s >= least))
+    }
+}
+
+/// How far a model is to be preferred to others of its class.
+fn score(model: &Summary, entry: &ModelEntry, lost: f64) -> f64 {
+    let downloads = model.downloads.unwrap_or(0) as f64;
+    let age = entry.release_date.as_deref().and_then(years).map_or(2.0, |at| COUNTED - at);
+    (1.0 + downloads).log10() - 0.5 * age - lost / LOSS_OF_TENFOLD
 }
 
 impl Pick {
-    fn of(
-        prediction: Prediction,
-        (model, entry): (&Summary, &ModelEntry),
-        offered: &Offered,
-        (fast_enough, lost): (bool, f64),
-    ) -> Self {
+    fn of(prediction: Prediction, chosen: &Chosen<'_>) -> Self {
+        let Chosen { model, entry, offered, fast_enough, .. } = chosen;
         let (id, program) = (entry.id.as_str(), prediction.run.engine.program);
         let gguf = program.runs_gguf().then(|| gguf_repository(id)).flatten();
         let kind = prediction.model.quant.trim_start_matches("gguf-").to_uppercase();
@@ -263,10 +282,8 @@ impl Pick {
         };
         let start = files.as_ref().and_then(|files| start_line(program, files));
         let downloads = model.downloads.unwrap_or(0);
-        let age = entry.release_date.as_deref().and_then(years).map_or(2.0, |at| COUNTED - at);
-        let score = (1.0 + downloads as f64).log10() - 0.5 * age - lost / LOSS_OF_TENFOLD;
-        let released = entry.release_date.clone();
-        Self { prediction, repository, start, released, downloads, fast_enough, score }
+        let (released, fast_enough) = (entry.release_date.clone(), *fast_enough);
+        Self { prediction, repository, start, released, downloads, fast_enough }
     }
 }
 
@@ -277,18 +294,10 @@ fn years(date: &str) -> Option<f64> {
     Some(year + (month - 1.0) / 12.0)
 }
 
-/// Whether a line can be known for a program.
-#[must_use]
-pub fn has_start_line(program: Program) -> bool {
-    matches!(
-        program,
-        Program::MlxLm | Program::MlxServer | Program::MlxVlm | Program::LlamaCpp | Program::Ollama
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::advise::use_case::GivenLengths;
     use crate::hardware::{Macs, spec};
     use crate::model::source::hub::HubOptions;
     use crate::roofline::Coefficients;
@@ -298,7 +307,7 @@ mod tests {
         let models = Models::built_in().expect("the built-in catalog");
         let machine = spec::resolve(mac, &Macs::embedded()).expect("a Mac");
         let coefficients = Coefficients::embedded().expect("built in");
-        let run = wish.use_case.map_or(run, |u| u.run(run));
+        let run = wish.use_case.map_or(run, |u| u.run(run, GivenLengths::default()));
         let program = run.engine.program;
         let hub = HubOptions { offline: true, ..HubOptions::default() };
         let sources = Sources { catalog: &models, hub, progress: &|_| {}, assume: None, program };

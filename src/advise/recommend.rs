@@ -204,6 +204,26 @@ const CLASSES: [f64; 9] = [2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 400.0, f64::
 /// Models of a size class that are tried until one can run.
 const TRIED: usize = 4;
 
+/// The models of every size class, the most downloaded first.
+pub(super) fn size_classes(catalog: &Models) -> Vec<Vec<&Summary>> {
+    let popular = catalog.popular();
+    let lows = [0.0].into_iter().chain(CLASSES);
+    let class = |(low, high): (f64, f64)| {
+        let within = |m: &&&Summary| {
+            let billions = m.published_params.unwrap_or(0) as f64 / 1e9;
+            billions >= low && billions < high
+        };
+        popular.iter().filter(within).copied().collect()
+    };
+    lows.zip(CLASSES).map(class).collect()
+}
+
+/// Whether a model is so much larger than the memory of the GPU that its tensors need not be counted.
+pub(super) fn is_hopeless(model: &Summary, bits: u32, machine: &Machine) -> bool {
+    let parameters = model.published_params.unwrap_or(0) as f64;
+    parameters * f64::from(bits) / 8.0 > 1.05 * machine.gpu_limit.bytes.0 as f64
+}
+
 /// For every size class the most popular model, if some format of it fits, in the most precise format that does. Those that
 /// cannot run as asked are listed with their reason, and the next popular one stands for the class.
 ///
@@ -214,17 +234,10 @@ pub fn by_size(
     catalog: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Predicted, AdviseError> {
-    let popular = catalog.popular();
-    let lows = [0.0].into_iter().chain(CLASSES);
-    let first = |(low, high): (f64, f64)| {
-        let within = |m: &&&Summary| {
-            let billions = m.published_params.unwrap_or(0) as f64 / 1e9;
-            billions >= low && billions < high
-        };
-        popular.iter().filter(within).take(TRIED).copied().collect::<Vec<_>>()
-    };
-    let classes: Vec<Vec<&Summary>> = lows.zip(CLASSES).map(first).collect();
-    let rows = classes.par_iter().map(|models| of_class(q, models, sources));
+    let classes = size_classes(catalog);
+    let first =
+        |models: &Vec<&Summary>| of_class(q, models.get(..TRIED).unwrap_or(models), sources);
+    let rows = classes.par_iter().map(first);
     let mut all = Predicted::default();
     for class in rows.collect::<Result<Vec<Predicted>, AdviseError>>()? {
         all.rows.extend(class.rows);
@@ -257,13 +270,12 @@ fn most_precise(
     model: &Summary,
     sources: &Sources<'_, '_>,
 ) -> Result<Result<Option<Prediction>, CannotRun>, AdviseError> {
-    let parameters = model.published_params.unwrap_or(0) as f64;
     for scheme in LADDER {
         let Scheme::Affine { bits, .. } = scheme else { continue };
-        // What the weights alone exceed needs no simulation.
-        if parameters * f64::from(bits) / 8.0 > 1.05 * q.machine.gpu_limit.bytes.0 as f64 {
+        if is_hopeless(model, bits, q.machine) {
             continue;
         }
+        // What the weights alone exceed needs no simulation.
         let candidate = open(model, Some(scheme), sources)?;
         if Weights::of(&candidate.model.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
             continue;

@@ -43,6 +43,15 @@ pub fn start_line(program: Program, files: &Files<'_>) -> Option<String> {
     }
 }
 
+/// Whether a line can be known for a program.
+#[must_use]
+pub fn has_start_line(program: Program) -> bool {
+    matches!(
+        program,
+        Program::MlxLm | Program::MlxServer | Program::MlxVlm | Program::LlamaCpp | Program::Ollama
+    )
+}
+
 fn gguf(program: Program, files: &Files<'_>) -> Option<String> {
     let Files::Gguf(repo, kind) = files else { return None };
     Some(match program {

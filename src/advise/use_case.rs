@@ -22,6 +22,15 @@ pub enum UseCase {
     LongContext,
 }
 
+/// Which lengths of a run somebody gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GivenLengths {
+    /// That of the prompt.
+    pub context: bool,
+    /// That of the output.
+    pub generate: bool,
+}
+
 impl UseCase {
     /// All of them.
     pub const ALL: [Self; 5] =
@@ -62,16 +71,15 @@ impl UseCase {
         }
     }
 
-    /// The run that it makes of one for which no length of prompt, output or images was given.
+    /// The run that it makes of one, in which what was given stays.
     #[must_use]
-    pub fn run(self, run: Run) -> Run {
-        let usual = Run::default().work;
-        let mut run = run;
+    pub fn run(self, run: Run, given: GivenLengths) -> Run {
         let [context, generated] = self.tokens();
-        if run.work.context_tokens == usual.context_tokens {
+        let mut run = run;
+        if !given.context {
             run = run.with_context(context);
         }
-        if run.work.generate_tokens == usual.generate_tokens {
+        if !given.generate {
             run = run.with_generated(generated);
         }
         if self == Self::Vision && run.work.images.is_none() {
@@ -106,9 +114,13 @@ mod tests {
 
     #[test]
     fn what_was_said_of_the_run_stays() {
-        let run = UseCase::Agent.run(Run::default().with_context(9_000));
-        assert_eq!((run.work.context_tokens, run.work.generate_tokens), (9_000, 1_024));
-        let run = UseCase::Vision.run(Run::default());
+        let given = GivenLengths { context: true, generate: false };
+        // Even where it is the default.
+        for context in [9_000, Run::default().work.context_tokens] {
+            let run = UseCase::Agent.run(Run::default().with_context(context), given);
+            assert_eq!((run.work.context_tokens, run.work.generate_tokens), (context, 1_024));
+        }
+        let run = UseCase::Vision.run(Run::default(), GivenLengths::default());
         assert!(run.work.images.is_some_and(|images| images.count == 1));
         assert_eq!("long-context".parse(), Ok(UseCase::LongContext));
         assert_eq!("poetry".parse::<UseCase>(), Err(UnknownUse));

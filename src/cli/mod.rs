@@ -67,7 +67,7 @@ fn run(mut cli: Cli) -> Result<ExitStatus> {
     if let Some(Command::Recommend(a)) = &mut cli.command
         && let Some(tokens) = a.users.output_tokens(&mut cli.global.output)
     {
-        a.run.generate = tokens;
+        a.run.args.generate = tokens;
     }
     if cli.global.format == Format::Junit && !matches!(cli.command, Some(Command::Check(_))) {
         bail!("--format junit: only check answers in it; choose table, json, csv or markdown");

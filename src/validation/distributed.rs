@@ -6,7 +6,7 @@
 use super::beyond::{BeyondRow, Topic};
 use super::evaluate::{MeasuredMetric, Row, Tools, Validation, context_class, size_class};
 use super::join;
-use super::measurement::RateKind;
+use super::measurement::{Measurement, column_name};
 use crate::estimate::{Cluster, ClusterFigures, Estimator, Parallelism, Run};
 use crate::graph::Graph;
 use crate::hardware::Macs;
@@ -34,11 +34,11 @@ impl Validation {
     /// The same with the rows of several Macs predicted.
     #[must_use]
     pub fn with_clusters(mut self, rows: &[BeyondRow], tools: &Tools<'_>) -> Self {
-        for row in rows.iter().filter(|r| r.topic == Topic::Distributed) {
-            self.skipped.retain(|(id, _)| *id != row.id);
+        for row in rows.iter().filter(|r| r.beyond.topic == Topic::Distributed) {
+            self.skipped.retain(|(id, _)| *id != row.measured.id);
             match predicted(row, tools) {
                 Ok(found) => found.into_iter().for_each(|judged| self.add_cluster(judged)),
-                Err(reason) => self.skipped.push((row.id.clone(), reason)),
+                Err(reason) => self.skipped.push((row.measured.id.clone(), reason)),
             }
         }
         self
@@ -55,32 +55,32 @@ impl Validation {
 
 /// The predictions of a row: decode, prefill, or both.
 fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<Vec<Judged>, String> {
-    let nodes: u32 = row.nodes.trim().parse().map_err(|_| "number of Macs not stated")?;
+    let BeyondRow { measured, beyond } = row;
+    let nodes: u32 = beyond.nodes.trim().parse().map_err(|_| "number of Macs not stated")?;
     if !(2..=MOST_NODES).contains(&nodes) {
         return Err(format!("{nodes} Macs"));
     }
-    let parallelism = match row.parallelism.as_str() {
+    let parallelism = match beyond.parallelism.as_str() {
         "tensor" => Parallelism::Tensor,
         "pipeline" => Parallelism::Pipeline,
         other => return Err(format!("how the model was divided: '{other}'")),
     };
-    if row.batch.or(row.concurrency).is_some_and(|batch| batch > 1) {
+    if measured.batch > 1 {
         return Err("several sequences at once".to_owned());
     }
     let link = link(row)?;
-    if row.server.starts_with("ds4") {
+    if measured.server.starts_with("ds4") {
         return Err("ds4 does not run on MLX".to_owned());
     }
     let machines = machines(row, nodes, tools)?;
-    let graph = graph(row, tools)?;
-    let estimator = Estimator::of_graph(tools.coefficients, &graph, run(row));
+    let graph = graph(measured, tools)?;
+    let estimator = Estimator::of_graph(tools.coefficients, &graph, run(measured));
     let cluster = Cluster::new(machines, link);
     let figures = estimator.on_cluster(&cluster, parallelism).map_err(|e| e.to_string())?;
-    let of = |metric, measured| {
-        judged(row, &estimator, (&cluster, parallelism), &figures, (metric, measured))
-    };
-    let decode = row.decode_tok_s.map(|measured| of(MeasuredMetric::ClusterDecode, measured));
-    let prefill = row.prefill_tok_s.map(|measured| of(MeasuredMetric::ClusterPrefill, measured));
+    let of =
+        |metric, rate| judged(row, &estimator, (&cluster, parallelism), &figures, (metric, rate));
+    let decode = measured.decode_tok_s.map(|rate| of(MeasuredMetric::ClusterDecode, rate));
+    let prefill = measured.prefill_tok_s.map(|rate| of(MeasuredMetric::ClusterPrefill, rate));
     let all: Vec<Judged> = decode.into_iter().chain(prefill).collect();
     if all.is_empty() { Err("no rate".to_owned()) } else { Ok(all) }
 }
@@ -92,6 +92,7 @@ fn judged(
     figures: &ClusterFigures,
     (metric, measured): (MeasuredMetric, f64),
 ) -> Judged {
+    let m = &row.measured;
     let is_decode = metric == MeasuredMetric::ClusterDecode;
     let (predicted, interval_80, interval_90, speedup) = if is_decode {
         let d = &figures.decode;
@@ -101,28 +102,27 @@ fn judged(
         (p.tokens_per_s, p.interval_80, p.interval_90, figures.prefill_speedup)
     };
     // Baselines are those of decode.
-    let against = || Some(measured / row.baseline_tok_s?);
-    let measured_speedup = is_decode.then(|| against().or(row.speedup)).flatten();
+    let against = || Some(measured / row.beyond.baseline_tok_s?);
+    let measured_speedup = is_decode.then(|| against().or(row.beyond.speedup)).flatten();
     let chip = cluster.machines().first().and_then(|m| m.chip.clone()).unwrap_or_default();
     let weights = estimator.speed().map_or(0.0, |s| s.features().weight_bytes);
     let how =
         format!("{} Macs, {}, {}", cluster.nodes(), parallelism.name(), cluster.link().name());
     let scored = Row {
-        id: row.id.clone(),
+        id: m.id.clone(),
         metric,
         measured,
         predicted,
         interval_80,
         interval_90,
         error: predicted / measured - 1.0,
-        engine: if row.engine == "mlx-lm" { "mlx-lm" } else { "other" },
+        engine: column_name(m.engine),
         size_class: size_class(weights),
         architecture: estimator.graph().model_type().to_owned(),
         context_class: context_class(estimator.run().work.context_tokens),
-        // These files do not say.
-        rate_kind: RateKind::Unknown.name(),
-        model: format!("{} {}, {how}", row.model_published, row.quant),
-        configuration: format!("{}|{chip}|{}|{}|{how}", row.source, row.model_id, row.quant),
+        rate_kind: m.rate_kind.name(),
+        model: format!("{} {}, {how}", m.model_published, m.quant),
+        configuration: format!("{}|{chip}|{}|{}|{how}", m.source, m.model_id, m.quant),
         chip,
         cause: None,
     };
@@ -131,8 +131,8 @@ fn judged(
 
 /// The link of a row: what it says, by the words of those who publish.
 fn link(row: &BeyondRow) -> Result<Link, String> {
-    let said = format!("{} {}", row.link, row.notes).to_lowercase();
-    let link = row.link.to_lowercase();
+    let said = format!("{} {}", row.beyond.link, row.measured.notes).to_lowercase();
+    let link = row.beyond.link.to_lowercase();
     if link.contains("wi-fi") || link.contains("wifi") {
         return Err("Wi-Fi is not modeled".to_owned());
     }
@@ -148,19 +148,19 @@ fn link(row: &BeyondRow) -> Result<Link, String> {
 
 /// The machines of a row: of its bin, or of the chips that it names, joined by `+`, each the largest bin.
 fn machines(row: &BeyondRow, nodes: u32, tools: &Tools<'_>) -> Result<Vec<Machine>, String> {
-    let memory = row.memory_gib.unwrap_or(UNSTATED_MEMORY);
+    let memory = row.measured.memory_gib.unwrap_or(UNSTATED_MEMORY);
     let chips = tools.hardware.chips().map_err(|e| e.to_string())?;
     let limits = tools.hardware.limits().map_err(|e| e.to_string())?;
     let bin = |id: &str| {
         let chip = chips.iter().find(|chip| chip.id == id);
         chip.map(|chip| Machine::from_chip(chip, memory, limits))
     };
-    let known = row.chips();
-    if let Some(id) = known.last() {
+    if let Some(id) = row.measured.chips.last() {
         let machine = bin(id).ok_or_else(|| format!("chip '{id}'"))?;
         return Ok(vec![machine; nodes as usize]);
     }
     let named: Vec<Machine> = row
+        .beyond
         .chip
         .split('+')
         .map(|name| {
@@ -184,17 +184,16 @@ fn largest_bin(name: &str, memory: u64, hardware: &Macs) -> Option<Machine> {
     Some(Machine::from_chip(chip, memory, hardware.limits().ok()?))
 }
 
-fn graph(row: &BeyondRow, tools: &Tools<'_>) -> Result<Graph, String> {
-    let id = &row.model_id;
-    if id.is_empty() {
+fn graph(row: &Measurement, tools: &Tools<'_>) -> Result<Graph, String> {
+    if row.model_id.is_empty() {
         return Err(format!("the model is not said exactly: '{}'", row.model_published));
     }
     let format = join::weights(&row.quant).ok_or_else(|| format!("format '{}'", row.quant))?;
-    join::graph_of(tools.models, id, format).map(|(_, graph)| graph)
+    join::graph_of(tools.models, &row.model_id, format).map(|(_, graph)| graph)
 }
 
 /// The run: programs that divide as mlx-lm does are taken as it.
-fn run(row: &BeyondRow) -> Run {
+fn run(row: &Measurement) -> Run {
     let program = match row.server.split_whitespace().next() {
         Some("exo") => Program::Exo,
         _ => Program::MlxLm,

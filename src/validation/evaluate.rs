@@ -3,24 +3,18 @@
 use super::baselines;
 use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
-use super::join::join;
 use super::measurement::{Measurement, column_name};
+use super::peaks::{Peak, Peaks};
 use super::score::{DirectionScore, ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
-use crate::estimate::{gpu, memory};
-use crate::graph::Graph;
-use crate::hardware::catalog::LimitEntry;
-use crate::hardware::{Chip, Machine, Macs as Hardware, MacsError};
-use crate::ledger::peak;
-use crate::model::NamedFormat;
+use crate::hardware::{Macs as Hardware, MacsError};
 use crate::model::catalog::Models;
 use crate::roofline::interval::Band;
 use crate::roofline::{Coefficients, IntervalClass, LawKind};
-use crate::run::{Program, Run};
-use crate::units::Bytes;
+use crate::run::Program;
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize)]
@@ -183,13 +177,13 @@ impl Validation {
         let mut rows = Vec::new();
         let mut skipped: Vec<(String, String)> =
             data.skipped.iter().map(|(m, reason)| (m.id.clone(), reason.clone())).collect();
-        let mut peaks = Peaks::new(tools, tools.hardware.limits()?);
+        let mut peaks = Peaks::new(tools.models, chips, tools.hardware.limits()?);
         for observed in &data.rows {
             let before = rows.len();
             let rates = Rates { data: &data, observed, tools, basis, held_out };
             rows.extend(rates.decode());
             rows.extend(rates.prefill());
-            rows.extend(peaks.row(&rates, chips));
+            rows.extend(peaks.of(observed.row).map(|peak| rates.peak(&peak)));
             if rows.len() == before {
                 let reason =
                     "no decode rate, no prefill rate with its prompt length and no MLX peak";
@@ -349,6 +343,17 @@ impl Rates<'_, '_> {
         Some(self.row(MeasuredMetric::Prefill, measured, predicted, band))
     }
 
+    fn peak(&self, peak: &Peak) -> Row {
+        let Peak { measured, predicted, interval_80, interval_90 } = *peak;
+        self.with_intervals(
+            MeasuredMetric::PeakMemory,
+            measured,
+            predicted,
+            interval_80,
+            interval_90,
+        )
+    }
+
     fn row(&self, metric: MeasuredMetric, measured: f64, predicted: f64, band: Band) -> Row {
         let (interval_80, interval_90) = band.around(predicted);
         self.with_intervals(metric, measured, predicted, interval_80, interval_90)
@@ -427,69 +432,6 @@ impl Rates<'_, '_> {
         text.to_owned()
     }
 }
-
-/// Simulated peaks, one per model, format, chip and run.
-struct Peaks<'a> {
-    tools: &'a Tools<'a>,
-    limits: &'a [LimitEntry],
-    known: HashMap<String, Option<u64>>,
-}
-
-impl<'a> Peaks<'a> {
-    fn new(tools: &'a Tools<'a>, limits: &'a [LimitEntry]) -> Self {
-        Self { tools, limits, known: HashMap::new() }
-    }
-
-    fn row(&mut self, rates: &Rates<'_, '_>, chips: &[Chip]) -> Option<Row> {
-        let row = rates.observed.row;
-        let measured = row.peak_memory_gb.filter(|&gb| gb > 0.0)? * 1e9;
-        if row.engine != Program::MlxLm || row.counts_process_memory() || !row.has_replayed_peak() {
-            return None;
-        }
-        let predicted = self.simulate(row, chips)?;
-        let [low, high] = memory::interval_90(Bytes(predicted));
-        let interval_90 = [low.0 as f64, high.0 as f64];
-        let predicted = predicted as f64;
-        let interval_80 = interval_90.map(|end| predicted + PEAK_80 * (end - predicted));
-        Some(rates.with_intervals(
-            MeasuredMetric::PeakMemory,
-            measured,
-            predicted,
-            interval_80,
-            interval_90,
-        ))
-    }
-
-    fn simulate(&mut self, row: &Measurement, chips: &[Chip]) -> Option<u64> {
-        let joined = join(row, self.tools.models, chips).ok()?;
-        let NamedFormat::Mlx(scheme) = joined.weights else { return None };
-        let chip = *joined.chips.first()?;
-        let run = Run::default()
-            .with_engine(row.engine_setup())
-            .with_context(row.prompt_tokens.max(row.context_tokens)?.max(1))
-            .with_generated(row.gen_tokens.unwrap_or(UNSTATED_OUTPUT))
-            .with_batch(row.batch);
-        let key = format!("{} {scheme} {} {run:?}", joined.model, chip.id);
-        if let Some(known) = self.known.get(&key) {
-            return *known;
-        }
-        let simulated = || {
-            let entry = self.tools.models.get(joined.model)?.entry().ok()?;
-            let graph = Graph::quantized(&entry.config, scheme).ok()?;
-            let machine = Machine::from_chip(chip, row.memory_gib.unwrap_or(64), self.limits);
-            peak::peak(&graph, &run, gpu(&machine, &run.engine)).ok().map(|p| p.peak_bytes)
-        };
-        let found = simulated();
-        self.known.insert(key, found);
-        found
-    }
-}
-
-/// Half-width of the 80 % interval of a peak in units of that of the 90 % interval.
-const PEAK_80: f64 = 0.7;
-
-/// Tokens generated where a row with a peak does not say.
-const UNSTATED_OUTPUT: u32 = 128;
 
 pub(super) fn size_class(weight_bytes: f64) -> &'static str {
     match weight_bytes / 1e9 {

@@ -102,7 +102,7 @@ pub(super) fn graph_of(
     id: &str,
     format: NamedFormat,
 ) -> Result<(ModelEntry, Graph), String> {
-    let model = models.get(id).ok_or_else(|| format!("'{id}' is not in the catalog"))?;
+    let model = models.get(id).ok_or_else(|| Reason::UnknownModel(id.to_owned()).to_string())?;
     let entry = model.entry().map_err(|e| e.to_string())?;
     let scheme = match format {
         NamedFormat::Mlx(scheme) => scheme,

@@ -10,6 +10,7 @@ pub mod fitting;
 pub mod held_out;
 pub mod join;
 pub mod measurement;
+mod peaks;
 pub mod score;
 pub mod speculation;
 mod users;

@@ -1,9 +1,10 @@
 //! Published speed-ups of drafts against predicted ones, where the tokens of a round are known: acceptance decides and
 //! cannot be predicted, so what is judged is what a round costs.
 
-use super::beyond::{BeyondRow, Topic};
+use super::beyond::{BeyondColumns, BeyondRow, Topic};
 use super::evaluate::Tools;
 use super::join;
+use super::measurement::Measurement;
 use crate::estimate::speculation::{DraftWork, band_of};
 use crate::estimate::{Estimator, Run};
 use crate::graph::Graph;
@@ -96,11 +97,11 @@ impl SpeculationScores {
     #[must_use]
     pub fn of(rows: &[BeyondRow], tools: &Tools<'_>) -> Self {
         let mut scores = Self::default();
-        let about = |r: &&BeyondRow| matches!(r.topic, Topic::Speculative | Topic::Mtp);
+        let about = |r: &&BeyondRow| matches!(r.beyond.topic, Topic::Speculative | Topic::Mtp);
         for row in rows.iter().filter(about) {
             match predicted(row, tools) {
                 Ok(found) => scores.rows.push(found),
-                Err(reason) => scores.skipped.push((row.id.clone(), reason)),
+                Err(reason) => scores.skipped.push((row.measured.id.clone(), reason)),
             }
         }
         let all: Vec<&SpeedupRow> = scores.rows.iter().collect();
@@ -138,31 +139,33 @@ impl SpeedupScore {
 }
 
 fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<SpeedupRow, String> {
-    if row.batch.is_some_and(|batch| batch > 1) {
-        return Err(format!("batch {}", row.batch.unwrap_or_default()));
+    let BeyondRow { measured: m, beyond } = row;
+    if m.batch > 1 {
+        return Err(format!("batch {}", m.batch));
     }
-    let quotient = || Some(row.decode_tok_s? / row.baseline_tok_s?);
-    let measured = row.speedup.or_else(quotient).ok_or("no speed-up")?;
-    let drafts: u32 = row.draft_tokens.trim().parse().map_err(|_| "drafts a round not stated")?;
+    let quotient = || Some(m.decode_tok_s? / beyond.baseline_tok_s?);
+    let measured = beyond.speedup.or_else(quotient).ok_or("no speed-up")?;
+    let drafts: u32 =
+        beyond.draft_tokens.trim().parse().map_err(|_| "drafts a round not stated")?;
     if drafts == 0 {
         return Err("no drafts".to_owned());
     }
     // Published acceptances are shares of the drafts that were used.
     let from_share =
-        || Some(tokens_per_round(acceptance_of_share(row.acceptance?, drafts), drafts));
-    let tokens = row.tokens_per_round.or_else(from_share).ok_or("tokens a round not stated")?;
-    let silicon = silicon(row, tools)?;
-    let format = format_of(&row.quant).ok_or_else(|| format!("format '{}'", row.quant))?;
-    let main = Model::named(&row.model_id, format, tools)?;
-    let kind = kind(row, &main);
-    let run = main.run(row);
+        || Some(tokens_per_round(acceptance_of_share(beyond.acceptance?, drafts), drafts));
+    let tokens = beyond.tokens_per_round.or_else(from_share).ok_or("tokens a round not stated")?;
+    let silicon = silicon(m, tools)?;
+    let format = format_of(&m.quant).ok_or_else(|| format!("format '{}'", m.quant))?;
+    let main = Model::named(&m.model_id, format, tools)?;
+    let kind = kind(beyond, &main);
+    let run = main.run(m);
     let estimator = Estimator::of_graph(tools.coefficients, &main.graph, run);
     let draft = match kind {
-        DraftKind::Model => Some(Model::drafting(&row.draft_model, format, tools)?),
+        DraftKind::Model => Some(Model::drafting(&beyond.draft_model, format, tools)?),
         DraftKind::Heads | DraftKind::Block => None,
     };
     let drafter =
-        draft.as_ref().map(|d| Estimator::of_graph(tools.coefficients, &d.graph, d.run(row)));
+        draft.as_ref().map(|d| Estimator::of_graph(tools.coefficients, &d.graph, d.run(m)));
     let work = match (&drafter, kind) {
         (Some(drafter), _) => DraftWork::Model(drafter),
         (None, DraftKind::Block) => DraftWork::Block(drafts),
@@ -181,7 +184,7 @@ fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<SpeedupRow, String> {
         high * each.iter().copied().fold(0.0, f64::max),
     ];
     Ok(SpeedupRow {
-        id: row.id.clone(),
+        id: m.id.clone(),
         kind,
         tokens_per_round: tokens,
         measured,
@@ -192,18 +195,17 @@ fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<SpeedupRow, String> {
 }
 
 /// The GPUs that a row may be of.
-fn silicon(row: &BeyondRow, tools: &Tools<'_>) -> Result<Vec<Silicon>, String> {
+fn silicon(row: &Measurement, tools: &Tools<'_>) -> Result<Vec<Silicon>, String> {
     let chips = tools.hardware.chips().map_err(|e| e.to_string())?;
-    let ids = row.chips();
-    if ids.is_empty() {
+    if row.chips.is_empty() {
         return Err("chip not stated".to_owned());
     }
-    let find = |id: &&str| {
+    let find = |id: &String| {
         let chip = chips.iter().find(|chip| chip.id == *id);
         chip.map(|chip| Silicon::of_chip(chip, row.memory_gib))
             .ok_or_else(|| format!("chip '{id}'"))
     };
-    ids.iter().map(find).collect()
+    row.chips.iter().map(find).collect()
 }
 
 /// A format of the rows; mixtures of about so many bits are taken as such.
@@ -217,7 +219,7 @@ fn format_of(quant: &str) -> Option<NamedFormat> {
 
 /// Who drafts: a draft model where the row names one of the catalog, the model's own heads where it says so, else a
 /// drafter made for the model, which drafts a block at once.
-fn kind(row: &BeyondRow, main: &Model) -> DraftKind {
+fn kind(row: &BeyondColumns, main: &Model) -> DraftKind {
     let name = row.draft_model.to_lowercase();
     let block = ["dflash", "dspark", "eagle"].iter().any(|word| name.contains(word));
     if block {
@@ -260,7 +262,7 @@ impl Model {
         }
     }
 
-    fn run(&self, row: &BeyondRow) -> Run {
+    fn run(&self, row: &Measurement) -> Run {
         let (program, file) = match self.format {
             NamedFormat::Gguf(mix) => {
                 (Program::LlamaCpp, ModelFile { gguf: Some(mix), ..ModelFile::default() })

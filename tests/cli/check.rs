@@ -181,3 +181,15 @@ fn a_plan_may_name_several_macs_that_run_a_model_together() {
     let (code, v) = plan(&text("2xm4max-40/64"));
     assert_eq!(code, 1, "{v:#}");
 }
+
+#[test]
+fn what_is_not_judged_on_a_cluster_is_no_plan_for_one() {
+    let text = "cluster = \"2xm3ultra-80/256\"\n[[workload]]\nmodel = \"qwen3-8b-4bit\"\n\
+                engine = \"mlx-lm-server\"\nrate = 0.1\n";
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("plan.toml");
+    std::fs::write(&path, text).expect("written");
+    let (code, out, err) = run(&format!("check {}", path.display()));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("rate: is judged on single Macs alone"), "{err}");
+}

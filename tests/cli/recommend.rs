@@ -118,3 +118,17 @@ fn what_cannot_run_is_a_row_with_its_reason() {
     let said = |row: &serde_json::Value| row["reason"].as_str().is_some_and(|r| !r.is_empty());
     assert!(cannot.iter().all(said), "{cannot:?}");
 }
+
+/// A length that was given stays, though it be the default of other questions.
+#[test]
+fn a_task_leaves_what_was_given() {
+    let of = |given: &str| {
+        let (_, v) = json(&format!("recommend --mac m4pro-20/48 --task agent {given}"));
+        let r = &v["request"];
+        (r["context_tokens"].as_u64(), r["generate_tokens"].as_u64(), r["engine"].clone())
+    };
+    assert_eq!(of(""), (Some(32_768), Some(1_024), "mlx-lm".into()));
+    assert_eq!(of("--context 4096 --generate 256"), (Some(4_096), Some(256), "mlx-lm".into()));
+    let (_, v) = json("recommend --mac m4pro-20/48 --task vision --for llama.cpp");
+    assert_eq!(v["request"]["engine"], "llama.cpp");
+}

@@ -1,7 +1,7 @@
 //! What holds of a plan on several Macs that run each model together.
 
 use super::case::CheckCase;
-use super::judge::{JudgedWorkload, OnMac, Planned, together};
+use super::judge::{JudgedWorkload, OnMac, Planned, by_figures, together};
 use super::plan::{Plan, ResidentModels};
 use super::requirement::Requirement;
 use crate::advise::cluster::cluster_name;
@@ -35,31 +35,14 @@ fn ways(
     Parallelism::ALL.into_iter().map(one).collect()
 }
 
-fn judged(
-    plan: &Plan,
-    planned: &Planned<'_>,
-    machine: &Machine,
-    figures: Figures,
-) -> JudgedWorkload {
-    let case = &planned.case;
-    let mut requirements = Vec::new();
-    if plan.resident == ResidentModels::OneAtATime {
-        let (reserve, headroom) = (plan.reserve_on(machine), case.needs.headroom);
-        requirements.extend(Requirement::of_memory(&[&figures.memory], machine, reserve, headroom));
-    }
-    requirements.extend(Requirement::of_context(case));
-    requirements.extend(Requirement::of_speed(case, &figures));
-    let (quant, doubts) = (planned.estimator.quant(), planned.estimator.doubts().to_vec());
-    JudgedWorkload { run: case.run, quant, doubts, figures, requirements }
-}
-
 /// A workload that cannot be divided: on one of the Macs, with the requirement that fails.
 fn refused(
     plan: &Plan,
     planned: &Planned<'_>,
     machine: &Machine,
 ) -> Result<JudgedWorkload, EstimateError> {
-    let mut found = judged(plan, planned, machine, planned.estimator.on(machine)?);
+    let figures = planned.estimator.on(machine)?;
+    let mut found = by_figures((plan, planned), machine, figures, None);
     found.requirements = vec![Requirement::of_division(false)];
     Ok(found)
 }
@@ -79,7 +62,7 @@ pub(super) fn on(
         for way in ways(planned, cluster)? {
             match way {
                 Ok(figures) => {
-                    let found = judged(plan, planned, &machine, figures);
+                    let found = by_figures((plan, planned), &machine, figures, None);
                     let better =
                         best.as_ref().is_none_or(|b| found.probability() > b.probability());
                     best = if better { Some(found) } else { best };

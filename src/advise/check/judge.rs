@@ -127,13 +127,24 @@ fn with_drafts(
     Ok(figures)
 }
 
-/// Judges one workload by itself. Where all models are in memory at once, its own memory is no requirement.
+/// Judges one workload by itself.
 pub(super) fn alone(
     plan: &Plan,
     planned: &Planned<'_>,
     machine: &Machine,
 ) -> Result<JudgedWorkload, EstimateError> {
     let figures = with_drafts(planned, planned.estimator.on(machine)?, machine)?;
+    Ok(by_figures((plan, planned), machine, figures, load(planned, machine)?))
+}
+
+/// Judges one workload by its figures on a machine, and by what users see of a server where requests arrive at a rate.
+/// Where all models are in memory at once, its own memory is no requirement.
+pub(super) fn by_figures(
+    (plan, planned): (&Plan, &Planned<'_>),
+    machine: &Machine,
+    figures: Figures,
+    load: Option<UnderRate>,
+) -> JudgedWorkload {
     let case = &planned.case;
     let mut requirements = Vec::new();
     if plan.resident == ResidentModels::OneAtATime {
@@ -146,12 +157,12 @@ pub(super) fn alone(
         ));
     }
     requirements.extend(Requirement::of_context(case));
-    requirements.extend(match load(planned, machine)? {
+    requirements.extend(match load {
         Some(load) => Requirement::of_load(case, &load),
         None => Requirement::of_speed(case, &figures),
     });
     let (quant, doubts) = (planned.estimator.quant(), planned.estimator.doubts().to_vec());
-    Ok(JudgedWorkload { run: case.run, quant, doubts, figures, requirements })
+    JudgedWorkload { run: case.run, quant, doubts, figures, requirements }
 }
 
 /// What users see of the server, where their requests arrive at a rate.

@@ -162,6 +162,9 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
         }
         w.set_label(format!("workload {found}"));
         let Some(workload) = read_workload(w, (found, on), lookup) else { return };
+        if cluster.is_some() && workload.needs.rate.is_some() {
+            w.wrong("rate", "is judged on single Macs alone; leave it or cluster out");
+        }
         if workloads.iter().any(|known| known.name == workload.name) {
             w.wrong("name", format!("\"{}\" stands twice", workload.name));
         }

@@ -242,8 +242,7 @@ impl Search<'_, '_> {
         let planned = self.cases.get(index)?;
         let (id, parameters) = planned.estimator.model_size();
         let gguf = planned.case.run.engine.program.runs_gguf();
-        let kind = if gguf { format!("q{bits}_0") } else { bits.to_string() };
-        PublishedLoss::of_cache(&id, parameters, &kind).filter(|loss| !loss.is_ruinous())
+        PublishedLoss::of_cache_bits(&id, parameters, bits, gguf).filter(|loss| !loss.is_ruinous())
     }
 
     /// Whether everything fits at once with one case replaced or left out.

@@ -4,7 +4,7 @@ use crate::graph::Graph;
 use crate::hardware::{Macs, spec as mac_spec};
 use crate::model::{Config, Scheme};
 use crate::roofline::Coefficients;
-use crate::validation::beyond::{SHIPPED_BEYOND, Topic, read_beyond};
+use crate::validation::beyond::{BeyondRow, SHIPPED_BEYOND, Topic, read_beyond};
 use proptest::prelude::*;
 
 const DENSE: &str = r#""model_type":"qwen3""#;
@@ -148,14 +148,16 @@ fn what_servers_add_explains_published_rows() {
     let coefficients = Coefficients::embedded().expect("built in");
     let silicon = crate::roofline::Silicon::of(&machine("m3ultra-60/96"));
     let mut seen = 0;
-    for row in rows.iter().filter(|r| r.topic == Topic::Server && r.chip_id == "m3ultra-60") {
+    let of_servers = rows.iter().filter(|r| r.beyond.topic == Topic::Server);
+    for row in of_servers.filter(|r| r.measured.chips == ["m3ultra-60"]) {
+        let BeyondRow { measured: row, beyond } = row;
         let engine = match row.server.as_str() {
             "mlx_lm.server 0.31.2" => "mlx-lm-server@0.31.2",
             "vllm-mlx 0.2.6" => "vllm-mlx@0.2.6",
             _ => continue,
         };
         let (Some(measured), Some(alone), Some(tokens), Some(output)) =
-            (row.decode_tok_s, row.baseline_tok_s, row.context_tokens, row.gen_tokens)
+            (row.decode_tok_s, beyond.baseline_tok_s, row.context_tokens, row.gen_tokens)
         else {
             continue;
         };

@@ -23,6 +23,7 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The object `mlxplan.variants/1`: one run, one choice of it varied.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -154,7 +155,7 @@ pub(super) fn answer(
 pub(super) struct Asking {
     pub shown: String,
     pub run: Run,
-    pub model: Result<OpenedModel, String>,
+    pub model: Result<Arc<OpenedModel>, String>,
 }
 
 /// What was found for an engine.
@@ -169,7 +170,7 @@ impl Asking {
     ) -> Result<Self> {
         let run = asked.run.with_engine(setup(args, engine, asked)?);
         let model = context.one_model_for(engine.program, model, args.quant.as_deref(), None)?;
-        let model = model.loaded_by(engine.program).map_err(|e| e.to_string());
+        let model = model.loaded_by(engine.program).map(Arc::new).map_err(|e| e.to_string());
         Ok(Self { shown: spelled(engine), run, model })
     }
 }
@@ -186,7 +187,7 @@ fn bases(
     };
     let machines = Some(std::slice::from_ref(machine));
     let of = |(model, run)| Wanted { context, model, machines, run };
-    let wanted = engines.iter().filter_map(|e| Some((e.model.as_ref().ok()?, &e.run))).map(of);
+    let wanted = engines.iter().filter_map(|e| Some((e.model.as_deref().ok()?, &e.run))).map(of);
     let mut found = EvidenceFile::read(path)?.bases(&wanted.collect::<Vec<_>>())?.into_iter();
     let basis = |e: &Asking| e.model.as_ref().ok().and_then(|_| found.next()).unwrap_or_default();
     Ok(engines.iter().map(basis).collect())
@@ -267,9 +268,8 @@ fn loss(varied: &str, p: &Prediction) -> Option<PublishedLoss> {
             None => Some(PublishedLoss::original()),
             Some(kv) => {
                 let gguf = p.run.engine.program.runs_gguf();
-                let bits = kv.packing.bits;
-                let kind = if gguf { format!("q{bits}_0") } else { bits.to_string() };
-                PublishedLoss::of_cache(&p.model.id, p.model.weights.parameters, &kind)
+                let (id, parameters) = (&p.model.id, p.model.weights.parameters);
+                PublishedLoss::of_cache_bits(id, parameters, kv.packing.bits, gguf)
             }
         },
         _ => None,

@@ -10,12 +10,14 @@ use crate::cli::shared::context::Context;
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::machine_args::MachineArgs;
+use crate::cli::shared::run_args::StatedRun;
 use crate::estimate::{OpenedModel, Sources};
 use crate::graph::cache::KvQuantization;
 use crate::model::{DType, Scheme};
 use crate::report::Answer;
 use crate::run::{EngineName, Program, Run};
 use anyhow::{Result, bail};
+use std::sync::Arc;
 
 /// Bits of a cache that are tried.
 const KV_BITS: [u32; 2] = [8, 4];
@@ -50,7 +52,7 @@ pub(super) fn run(
             let wanted = RecommendArgs {
                 model: Some(name.clone()),
                 quant: args.quant.clone(),
-                run: args.run.clone(),
+                run: StatedRun { args: args.run.clone(), ..StatedRun::default() },
                 drafts,
                 machine,
                 ..RecommendArgs::default()
@@ -89,19 +91,20 @@ fn caches(run: Run) -> Vec<(String, Run)> {
     all
 }
 
-/// One model in several runs.
+/// One model in several runs by one program.
 fn of_runs(
     context: &Context,
     args: &CompareArgs,
     name: &str,
     runs: Vec<(String, Run)>,
 ) -> Result<Vec<Asking>> {
-    let case = |(shown, run): (String, Run)| {
-        let program = run.engine.program;
-        let model = context.one_model_for(program, name, args.quant.as_deref(), None)?;
-        Ok(Asking { shown, run, model: model.loaded_by(program).map_err(|e| e.to_string()) })
+    let Some(program) = runs.first().map(|(_, run)| run.engine.program) else {
+        return Ok(Vec::new());
     };
-    runs.into_iter().map(case).collect()
+    let model = context.one_model_for(program, name, args.quant.as_deref(), None)?;
+    let model = model.loaded_by(program).map(Arc::new).map_err(|e| e.to_string());
+    let case = |(shown, run)| Asking { shown, run, model: model.clone() };
+    Ok(runs.into_iter().map(case).collect())
 }
 
 /// One model in several formats.
@@ -116,7 +119,7 @@ fn formats(
     if program.runs_gguf() {
         let file = |kind: &str| {
             let model = context.one_model_for(program, name, Some(kind), None);
-            let model = model.map_err(|e| e.to_string());
+            let model = model.map(Arc::new).map_err(|e| e.to_string());
             Asking { shown: kind.to_owned(), run, model }
         };
         return Ok(FILES.into_iter().map(file).collect());
@@ -126,7 +129,8 @@ fn formats(
     let all = std::iter::once(Scheme::Float(DType::BF16)).chain(LADDER);
     let case = |scheme: Scheme| {
         let model = OpenedModel::from_source(subject.source.clone(), Some(scheme), &sources);
-        let model = model.and_then(|m| m.loaded_by(program)).map_err(|e| e.to_string());
+        let model =
+            model.and_then(|m| m.loaded_by(program)).map(Arc::new).map_err(|e| e.to_string());
         Asking { shown: scheme.suffix(), run, model }
     };
     Ok(all.map(case).collect())

@@ -5,7 +5,7 @@ use crate::advise::use_case::UseCase;
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
-use crate::cli::shared::run_args::RunArgs;
+use crate::cli::shared::run_args::StatedRun;
 use crate::run::Program;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -84,7 +84,7 @@ pub struct RecommendArgs {
 
     /// The run.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: StatedRun,
 }
 
 impl Default for RecommendArgs {
@@ -99,7 +99,7 @@ impl Default for RecommendArgs {
             users: UsersArgs::default(),
             drafts: DraftArgs::default(),
             machine: MachineArgs::default(),
-            run: RunArgs::default(),
+            run: StatedRun::default(),
         }
     }
 }

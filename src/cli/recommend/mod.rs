@@ -19,7 +19,7 @@ use super::shared::machine_args::MachineArgs;
 use super::shared::words::{format_name, status};
 use crate::advise::picks::{Wish, picks};
 use crate::advise::recommend::LADDER;
-use crate::advise::use_case::UseCase;
+use crate::advise::use_case::{GivenLengths, UseCase};
 use crate::advise::{
     Candidate, EngineSettings, Predicted, Question, by_size, candidates, macs_for, predictions,
 };
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
     if let Some(users) = args.users.users {
         return users::run(context, args, users);
     }
-    let run = args.run.run_on(args.machine.is_here())?;
+    let run = args.run.args.run_on(args.machine.is_here())?;
     let run = for_engine(run, args.engine_for);
     let (wanted, machine) = rayon::join(
         || {
@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
         },
     );
     let (machine, mut wanted) = (machine?, wanted?);
-    if let Some(path) = &args.run.evidence {
+    if let Some(path) = &args.run.args.evidence {
         let Some(wanted) = &mut wanted else {
             bail!("--evidence: name the model that was measured with --model")
         };
@@ -285,9 +285,11 @@ fn overview(
     run: &Run,
     args: &RecommendArgs,
 ) -> Result<(Answer, ExitStatus)> {
-    let run = &args.task.map_or(*run, |task| task.run(*run));
+    let given = GivenLengths { context: args.run.context, generate: args.run.generate };
+    let run = &args.task.map_or(*run, |task| task.run(*run, given));
     // Pictures need a program that loads vision towers.
-    let sees = args.task == Some(UseCase::Vision) && args.run.engine.engine.is_none();
+    let unnamed = args.run.args.engine.engine.is_none() && args.engine_for.is_none();
+    let sees = args.task == Some(UseCase::Vision) && unnamed;
     let run = &if sees { run.with_program(Program::MlxVlm) } else { *run };
     let question = Question { machine, coefficients: Coefficients::embedded()?, run };
     let wish = Wish { use_case: args.task, max_loss: args.max_loss };

@@ -1,13 +1,14 @@
 //! What to start with when no model was named: the table, the lines that start them, and the reasons.
 
 use super::cells::{context_cell, memory_text};
-use crate::advise::picks::{Pick, has_start_line};
+use crate::advise::picks::Pick;
+use crate::advise::start::has_start_line;
 use crate::advise::use_case::UseCase;
 use crate::cli::shared::words::{format_name, gb, short};
 use crate::estimate::Prediction;
 use crate::model::quality::loss_cell;
 use crate::report::{Column, Document, Table};
-use crate::run::Program;
+use crate::run::{FormatOrigin, Program};
 use crate::units::{Seconds, TokensPerSecond};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,13 +46,20 @@ impl PickKeys {
         let p = &pick.prediction;
         let mut reasons = vec![format!("{} downloads in 30 days", count(pick.downloads))];
         reasons.extend(pick.released.as_ref().map(|day| format!("published {day}")));
-        reasons.push(match (&pick.repository, p.run.engine.program.runs_gguf()) {
-            (_, true) => format!("{} is what the program takes", format_name(&p.model.quant)),
-            (Some(_), _) => format!("{} loses least of what fits", format_name(&p.model.quant)),
-            (None, _) => format!(
-                "no repository in an MLX format is known, so it is converted to {}",
-                format_name(&p.model.quant)
-            ),
+        let format = format_name(&p.model.quant);
+        let fast = task.is_some() && pick.fast_enough;
+        reasons.push(match &pick.repository {
+            _ if p.run.engine.program.runs_gguf() => {
+                format!("{format} is what the program takes")
+            }
+            _ if p.run.file.origin == FormatOrigin::Native => {
+                format!("{format} is what it was published in")
+            }
+            Some(_) if fast => format!("{format} loses least of what fits and is fast enough"),
+            Some(_) => format!("{format} loses least of what fits"),
+            None => {
+                format!("no repository in an MLX format is known, so it is converted to {format}")
+            }
         });
         if let Some(task) = task {
             let least = task.least_tok_s();
@@ -85,7 +93,7 @@ fn count(n: u64) -> String {
 pub(super) fn add(d: &mut Document, rows: &[&Prediction], picks: &[PickKeys]) {
     let mut table = Table::new(vec![
         Column::text("model"),
-        Column::text("published"),
+        Column::text("published").droppable(5),
         Column::text("format"),
         Column::number("loss"),
         Column::number("fits"),

@@ -8,7 +8,8 @@ use crate::ledger::llama_cpp::KvType;
 use crate::run::{Images, Run, RunConditions};
 use crate::units::Bytes;
 use anyhow::{Result, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use std::path::PathBuf;
 
 /// The run to plan for.
@@ -152,6 +153,40 @@ impl RunArgs {
             None => kv_quantization(self.kv_bits),
             Some(kind) => kind.quantization().map_err(|e| anyhow!("--kv-type {e}")),
         }
+    }
+}
+
+/// The arguments of a run, and which of them were given: what is a default may be otherwise in truth.
+#[derive(Clone, Debug, Default)]
+pub struct StatedRun {
+    /// The arguments.
+    pub args: RunArgs,
+    /// Whether the prompt was given.
+    pub context: bool,
+    /// Whether the output was given.
+    pub generate: bool,
+}
+
+impl Args for StatedRun {
+    fn augment_args(command: Command) -> Command {
+        RunArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        RunArgs::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for StatedRun {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let (context, generate) = (given("context"), given("generate"));
+        Ok(Self { args: RunArgs::from_arg_matches(matches)?, context, generate })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::report::{Scatter, Series};
 use crate::roofline::Coefficients;
-use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
+use crate::validation::beyond::{BeyondRow, SHIPPED_BEYOND, read_beyond};
 use crate::validation::evaluate::{FitBasis, MeasuredMetric};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::{Tools, Validation, read};
@@ -22,11 +22,11 @@ impl Context {
     pub(in crate::cli) fn shipped(&self, basis: FitBasis) -> Result<Validation> {
         let tools = self.tools()?;
         let mut measurements = read(FILE, SHIPPED)?;
-        let several = read(BEYOND, SHIPPED_BEYOND)?;
-        measurements.extend(several.into_iter().filter(|m| m.batch > 1));
+        let beyond = beyond()?;
+        let several = beyond.iter().map(|row| &row.measured).filter(|m| m.batch > 1);
+        measurements.extend(several.cloned());
         let held_out = HeldOutRates::read(HELD_OUT)?;
         let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
-        let beyond = read_beyond(BEYOND, SHIPPED_BEYOND)?;
         Ok(validation.with_users(&measurements, &tools)?.with_clusters(&beyond, &tools))
     }
 
@@ -35,6 +35,11 @@ impl Context {
         let coefficients = Coefficients::embedded()?;
         Ok(Tools { models: self.catalogs.models()?, hardware: &self.catalogs.macs, coefficients })
     }
+}
+
+/// The shipped rows beyond one stream.
+pub(in crate::cli) fn beyond() -> Result<Vec<BeyondRow>> {
+    Ok(read_beyond(BEYOND, SHIPPED_BEYOND)?)
 }
 
 /// Predicted against measured decode rates, one series for each engine.

@@ -6,9 +6,10 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::{output, shipped};
 use crate::files;
 use crate::report::{Answer, Column, Document, Present, Table};
-use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
+use crate::validation::beyond::read_beyond;
 use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
+use crate::validation::measurement::RateKind;
 use crate::validation::score::{DirectionScore, ErrorScore};
 use crate::validation::speculation::SpeculationScores;
 use crate::validation::{Validation, read};
@@ -20,6 +21,8 @@ use std::path::Path;
 
 /// Longest file of measurements that is read, bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// How rows say that their rate is one over the whole request.
+const WHOLE: &str = RateKind::EndToEnd.name();
 /// Configurations that are listed as worst.
 const WORST: usize = 10;
 
@@ -28,8 +31,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Exi
         Some(path) => against(context, path)?,
         None => {
             let basis = if args.by_chip { FitBasis::ChipLeftOut } else { FitBasis::OwnerLeftOut };
-            let rows = read_beyond("data/beyond.csv", SHIPPED_BEYOND)?;
-            let speculation = SpeculationScores::of(&rows, &context.tools()?);
+            let speculation = SpeculationScores::of(&shipped::beyond()?, &context.tools()?);
             (shipped::FILE.to_owned(), context.shipped(basis)?, speculation)
         }
     };
@@ -291,6 +293,13 @@ fn document(file: &str, v: &Validation) -> Document {
     d.heading(format!("Predictions against {file}"));
     d.text(format!("{}.", said(v.basis)));
     d.table(accuracy(v));
+    let whole = |r: &Row| r.metric == MeasuredMetric::Decode && r.rate_kind == WHOLE;
+    let n = v.rows.iter().filter(|r| whole(r)).count();
+    if n > 0 {
+        d.text(format!(
+            "{n} rows of decode are rates over whole requests (rate kind {WHOLE}), predicted as such, prompt included."
+        ));
+    }
     if v.direction.n > 0 {
         d.text(format!(
             "Several Macs: faster or slower than one is rightly said of {} of {} rows that give both.",
@@ -376,6 +385,7 @@ fn accuracy(v: &Validation) -> Table {
     add("decode, mlx-lm alone", MeasuredMetric::Decode, &|r| r.engine == "mlx-lm");
     add("decode, llama.cpp", MeasuredMetric::Decode, &|r| r.engine == "llama.cpp");
     add("decode, Ollama", MeasuredMetric::Decode, &|r| r.engine == "ollama");
+    add("decode, LM Studio (GGUF)", MeasuredMetric::Decode, &|r| r.engine == "lmstudio-gguf");
     add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
     add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);

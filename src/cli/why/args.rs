@@ -2,9 +2,8 @@
 
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
-use crate::cli::shared::run_args::RunArgs;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use crate::cli::shared::run_args::StatedRun;
+use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 
@@ -56,38 +55,4 @@ pub struct WhyArgs {
 fn positive(text: &str) -> Result<f64, String> {
     let good = |x: &f64| x.is_finite() && *x > 0.0;
     text.parse().ok().filter(good).ok_or_else(|| "a number above 0".to_owned())
-}
-
-/// The arguments of a run, and which of them were given: what is a default may be otherwise in truth.
-#[derive(Clone, Debug, Default)]
-pub struct StatedRun {
-    /// The arguments.
-    pub args: RunArgs,
-    /// Whether the prompt was given.
-    pub context: bool,
-    /// Whether the output was given.
-    pub generate: bool,
-}
-
-impl Args for StatedRun {
-    fn augment_args(command: Command) -> Command {
-        RunArgs::augment_args(command)
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        RunArgs::augment_args_for_update(command)
-    }
-}
-
-impl FromArgMatches for StatedRun {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let (context, generate) = (given("context"), given("generate"));
-        Ok(Self { args: RunArgs::from_arg_matches(matches)?, context, generate })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
 }

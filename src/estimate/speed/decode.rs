@@ -5,7 +5,9 @@ use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::features::{Matrices, MatrixRole};
-use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
+use crate::roofline::{
+    Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepFeatures, StepTime,
+};
 use crate::run::Run;
 
 /// Layers of a drafter that drafts a block at once, as published ones have (DFlash: 5 to 8).
@@ -13,6 +15,13 @@ const BLOCK_LAYERS: f64 = 5.0;
 
 /// Kernel launches of a prediction head, its embedding and its norms. An assumption.
 const HEAD_LAUNCHES: f64 = 40.0;
+
+/// Weights of all products but the output head.
+fn weights_of_layers(f: &StepFeatures) -> f64 {
+    let weights =
+        |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
+    f.matrices.iter().map(weights).sum()
+}
 
 /// A decode speed with everything that explains it.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,9 +176,7 @@ impl Speed {
         let time = law.time(f, target, step);
         let rates = law.rates(f, target, step);
         let layers = f.layers.max(1) as f64;
-        let weights =
-            |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
-        let layer = f.matrices.iter().map(weights).sum::<f64>() / layers;
+        let layer = weights_of_layers(f) / layers;
         time.head + 2.0 * layer / rates.stream + time.kv / layers + HEAD_LAUNCHES * rates.launch
     }
 
@@ -188,9 +195,7 @@ impl Speed {
         let rates = law.rates(f, target, step);
         let head = self.verify_seconds(coefficients, target, run, drafts + 1).head;
         let layers = BLOCK_LAYERS / f.layers.max(1) as f64;
-        let weights =
-            |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
-        let bytes = 2.0 * layers * f.matrices.iter().map(weights).sum::<f64>();
+        let bytes = 2.0 * layers * weights_of_layers(f);
         head + bytes / rates.stream + layers * f.dispatches * rates.launch
     }
 

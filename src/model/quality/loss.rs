@@ -52,6 +52,13 @@ impl PublishedLoss {
         Self::find(LossOf::Weights, id, parameters, &learned(id, &format))
     }
 
+    /// The same of a cache in so many bits, of a program on llama.cpp or of MLX.
+    #[must_use]
+    pub fn of_cache_bits(id: &str, parameters: u64, bits: u32, gguf: bool) -> Option<Self> {
+        let kind = if gguf { format!("q{bits}_0") } else { bits.to_string() };
+        Self::of_cache(id, parameters, &kind)
+    }
+
     /// The loss of a model with so many parameters whose cache is quantized, by its type as answers have it: bits for MLX
     /// (in groups of 64), `q8_0` and the like for llama.cpp.
     #[must_use]
@@ -140,14 +147,14 @@ impl PublishedLoss {
         }
     }
 
-    /// The loss in words, with what was measured and on which models.
+    /// The loss in words, as they follow "loses", with what was measured and on which models.
     #[must_use]
     pub fn text(&self) -> String {
         let names =
             |all: &[LossMetric]| all.iter().map(|m| m.name()).collect::<Vec<_>>().join(", ");
         let cell = self.cell();
         match (self.basis, self.models.len()) {
-            (LossBasis::Original, _) => "nothing lost".to_owned(),
+            (LossBasis::Original, _) => "nothing".to_owned(),
             (LossBasis::ThisModel, _) => format!("{cell} ({}, this model)", names(&self.metrics)),
             (LossBasis::LikeSize, 1) => {
                 format!("{cell} ({}, {})", names(&self.metrics), self.models.concat())

@@ -3,6 +3,7 @@
 //! ```text
 //! t = (n + n0·chunks)·2·dense/F + n·2·experts/(x·F) + n·recurrent·G/F + attention/(a·F)
 //!   + chunks·bytes of the experts that a chunk chooses/(y·BW) + weights/(z·BW) + launches
+//!   + logits·2·(head and what only it needs)/F, and weights/R after a pause
 //! ```
 //! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
 //! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values, except

@@ -145,7 +145,9 @@ fn engines(rows: &[&VariantRow]) -> Vec<String> {
         .filter(|r| r.name != fastest.name && r.interval_90.is_some_and(|i| i[1] >= low))
         .map(|r| r.name.as_str())
         .collect();
-    let doubt = if near.is_empty() {
+    let doubt = if rows.len() == 1 {
+        "the only one of them that runs it".to_owned()
+    } else if near.is_empty() {
         "surely ahead of the others".to_owned()
     } else {
         format!("though its interval overlaps with {}: no sure order", near.join(", "))
@@ -195,6 +197,19 @@ mod tests {
             "{text:?}"
         );
         assert!(text[1].contains("Not worth it: published cases collapse"), "{text:?}");
+    }
+
+    #[test]
+    fn what_is_not_quantized_loses_nothing_in_words() {
+        let original = Some(PublishedLoss::original());
+        let text = of("quant", &[row("bf16", Fit::Yes, (1, 1), original)]);
+        assert_eq!(text, ["bf16 loses least of what fits, losing nothing."]);
+    }
+
+    #[test]
+    fn one_engine_is_ahead_of_nobody() {
+        let text = of("engine", &[row("a", Fit::Yes, (1, 1), None)]);
+        assert!(text[0].ends_with("the only one of them that runs it."), "{text:?}");
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) fn run(
 
 /// The run that the arguments describe, and whether its engine was taken because none was named.
 fn asked_run(args: &RecommendArgs) -> Result<(Run, bool)> {
-    let mut typed = args.run.clone();
+    let mut typed = args.run.args.clone();
     let assumed = typed.engine.engine.is_none();
     if assumed {
         typed.engine.engine = Some(EngineName { program: Program::MlxServer, version: None });
@@ -90,7 +90,7 @@ fn asked_run(args: &RecommendArgs) -> Result<(Run, bool)> {
         }
         _ => run,
     };
-    Ok((run, assumed || args.run.engine.engine.is_some_and(|e| e.program == Program::MlxLm)))
+    Ok((run, assumed || args.run.args.engine.engine.is_some_and(|e| e.program == Program::MlxLm)))
 }
 
 /// A row by an estimator of its own, because the times of one are kept by one thread.
