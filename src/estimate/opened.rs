@@ -18,7 +18,7 @@ use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec, TextlessKind};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::{ModelSource, Origin, SourceNote, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme};
-use crate::run::{FormatOrigin, ModelFile, Program, Purpose};
+use crate::run::{FormatOrigin, ModelFile, Program, PromptUse};
 use crate::units::Bytes;
 use doubts::{plain_decoder_hint, unlike_the_file, unlike_the_index};
 use format::{config_dtype, describe, label, origin, stored_dtype, upstream};
@@ -62,7 +62,7 @@ pub struct OpenedModel {
     /// The GGUF format that was asked for of a model that is no GGUF file.
     pub asked_gguf: Option<GgufMix>,
     /// What it does with a prompt.
-    pub purpose: Purpose,
+    pub purpose: PromptUse,
     /// Lowest and highest bytes of its weights over those of the graph, where only the file tells them.
     pub weights_range: Option<[f64; 2]>,
     /// Remarks that do not put a figure in doubt.
@@ -431,19 +431,19 @@ fn text_part(config: &Config) -> Option<Config> {
 ///
 /// # Errors
 /// What it is, where that is no language model and no known network that embeds or judges.
-fn purpose(config: &Config) -> Result<Purpose, &'static str> {
+fn purpose(config: &Config) -> Result<PromptUse, &'static str> {
     if let Some(what) = config.model_type().ok().and_then(names::kind_of_type) {
         return Err(what);
     }
     let classes = config.get("architectures").and_then(serde_json::Value::as_array);
     let mut classes = classes.into_iter().flatten().filter_map(serde_json::Value::as_str);
     let Some(kind) = classes.find_map(names::kind_of_architecture) else {
-        return Ok(Purpose::Generates);
+        return Ok(PromptUse::Generates);
     };
     let known = config.model_type().is_ok_and(|t| families::find(t).is_ok());
     match kind {
-        TextlessKind::Embedding if known => Ok(Purpose::Embeds),
-        TextlessKind::Judge if known => Ok(Purpose::Judges),
+        TextlessKind::Embedding if known => Ok(PromptUse::Embeds),
+        TextlessKind::Judge if known => Ok(PromptUse::Judges),
         _ => Err(kind.what()),
     }
 }

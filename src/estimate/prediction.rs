@@ -20,7 +20,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
 use crate::model::quality::PublishedLoss;
-use crate::run::{FormatOrigin, Purpose, Run};
+use crate::run::{FormatOrigin, PromptUse, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -313,7 +313,7 @@ impl Prediction {
     /// Whether the model generates text, so that it has a decode speed.
     #[must_use]
     pub fn generates(&self) -> bool {
-        self.run.file.purpose == Purpose::Generates
+        self.run.file.purpose == PromptUse::Generates
     }
 
     /// Why the intervals are wider than their classes of measurements say.

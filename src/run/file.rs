@@ -44,7 +44,7 @@ impl GgufBytes {
 
 /// What a model does with a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Purpose {
+pub enum PromptUse {
     /// It generates text.
     #[default]
     Generates,
@@ -54,7 +54,7 @@ pub enum Purpose {
     Judges,
 }
 
-impl Purpose {
+impl PromptUse {
     /// What such a model is, where it generates nothing.
     #[must_use]
     pub const fn what(self) -> Option<&'static str> {
@@ -82,5 +82,5 @@ pub struct ModelFile {
     /// Whether the graph is a plain decoder in place of a model that is not known.
     pub stand_in: bool,
     /// What the model does with a prompt.
-    pub purpose: Purpose,
+    pub purpose: PromptUse,
 }

@@ -99,9 +99,9 @@ fn networks_that_embed_or_judge_are_opened_and_others_named() {
         })
     };
     let purpose = |class| of_config(config("qwen3", class)).map(|m| m.purpose).expect("opened");
-    assert_eq!(purpose("Qwen3ForCausalLM"), Purpose::Generates);
-    assert_eq!(purpose("Qwen3EmbeddingModel"), Purpose::Embeds);
-    assert_eq!(purpose("Qwen3ForSequenceClassification"), Purpose::Judges);
+    assert_eq!(purpose("Qwen3ForCausalLM"), PromptUse::Generates);
+    assert_eq!(purpose("Qwen3EmbeddingModel"), PromptUse::Embeds);
+    assert_eq!(purpose("Qwen3ForSequenceClassification"), PromptUse::Judges);
     for (model_type, class) in [("bert", "BertModel"), ("qwen3", "Qwen3ForTokenClassification")] {
         let error = of_config(config(model_type, class)).map(|m| m.id).expect_err("refused");
         assert!(error.to_string().contains("not a language model"), "{error}");

@@ -191,7 +191,7 @@ impl Settings {
                 (MaskRule::Stateless, CacheKind::List(vec![kv.clone(), kv.clone(), pool, kv]))
             }
         };
-        let layer = HyperLayer {
+        let layer = MixedHyperLayer {
             mixer,
             mlp,
             input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
@@ -202,9 +202,9 @@ impl Settings {
         Place::new(rule, layer).caching(cache)
     }
 
-    fn routed(&self, p: &mut ParamBuilder, width: u64) -> Routed {
+    fn routed(&self, p: &mut ParamBuilder, width: u64) -> LimitedExperts {
         let total = self.experts.total;
-        p.scope("mlp", |p| Routed {
+        p.scope("mlp", |p| LimitedExperts {
             weight: p.raw("gate.weight", &[total, width]),
             bias: p.raw_f32("gate.e_score_correction_bias", &[total]),
             experts: SwitchGlu::new(p, "switch_mlp", width, self.expert_hidden, total, false),
@@ -221,7 +221,7 @@ enum Either {
 }
 
 /// A layer between hyper-connections; indexers share what they choose with the layers behind that have none.
-struct HyperLayer {
+struct MixedHyperLayer {
     mixer: Either,
     mlp: Box<dyn FeedForward>,
     input_norm: RmsNorm,
@@ -230,7 +230,7 @@ struct HyperLayer {
     mlp_mix: HyperConnection,
 }
 
-impl Layer<Option<Var<'static>>> for HyperLayer {
+impl Layer<Option<Var<'static>>> for MixedHyperLayer {
     fn run<'t>(&self, streams: Var<'t>, at: At<'_, 't, Option<Var<'static>>>) -> Var<'t> {
         let (x, post, between) = self.attention_mix.collapse_fused(streams);
         let x = self.input_norm.forward(x);
@@ -269,8 +269,8 @@ impl FeedForward for JoinedMlp {
     }
 }
 
-/// Routed experts whose router computes in float32, and a shared one.
-struct Routed {
+/// LimitedExperts experts whose router computes in float32, and a shared one.
+struct LimitedExperts {
     weight: ModuleId,
     bias: ModuleId,
     experts: SwitchGlu,
@@ -279,7 +279,7 @@ struct Routed {
     limit: f64,
 }
 
-impl FeedForward for Routed {
+impl FeedForward for LimitedExperts {
     fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
         let t = x.tape();
         let w = t.weight(self.weight).transpose(&[1, 0]);

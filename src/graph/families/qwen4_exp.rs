@@ -29,7 +29,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps,
         max_context: c.opt_dim("max_position_embeddings")?,
-        norm: NormKind::Own(|_, _, _, _| Box::new(NoNorm)),
+        norm: NormKind::Own(|_, _, _, _| Box::new(Unnormed)),
         ..Outline::new(c.positive("hidden_size")?, count, c.positive("vocab_size")?)
     };
     let s = Settings::read(c, &o)?;
@@ -56,9 +56,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 }
 
 /// The streams are mixed in place of a final norm.
-struct NoNorm;
+struct Unnormed;
 
-impl Norm for NoNorm {
+impl Norm for Unnormed {
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
         x
     }
