@@ -2,6 +2,8 @@
 
 mod builds;
 mod cargo_test;
+#[cfg(all(test, target_os = "linux"))]
+mod lacking;
 mod programs;
 pub mod steps;
 

@@ -7,9 +7,9 @@ use std::time::Instant;
 /// What the steps of a tier have found so far.
 #[derive(Default)]
 pub struct Steps {
-    passed: u64,
+    pub(super) passed: u64,
     /// What and why, with the way to get it.
-    left_out: Vec<String>,
+    pub(super) left_out: Vec<String>,
 }
 
 impl Steps {
