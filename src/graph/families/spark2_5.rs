@@ -28,13 +28,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    let decoder = decoder.with_quant_override(|path| {
-        if path.ends_with("self_attn.g_proj") {
-            QuantOverride::Keep
-        } else {
-            QuantOverride::Default
-        }
-    });
+    let decoder = decoder.with_packing(QuantOverride::Keep, &["self_attn.g_proj"]);
     Ok(decoder.built())
 }
 

@@ -130,17 +130,6 @@ pub fn kimi_experts(p: &mut ParamBuilder, width: u64, r: KimiRouting) -> RoutedM
     })
 }
 
-/// Routers are packed at 8 bits, the projections of the residual mix not at all.
-pub fn quant_override(path: &str) -> QuantOverride {
-    if path.ends_with("mlp.gate") {
-        QuantOverride::EightBit
-    } else if path.ends_with("res_proj") {
-        QuantOverride::Keep
-    } else {
-        QuantOverride::Default
-    }
-}
-
 /// Which layers are Kimi Delta Attention: `kda_layers` of `linear_attn_config`, counted from 1.
 ///
 /// # Errors

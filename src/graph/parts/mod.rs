@@ -10,7 +10,6 @@ pub mod deepseek_v4_pool;
 pub mod deepseek_v4_settings;
 pub mod dense;
 pub mod dims;
-pub mod fused;
 pub mod gated_delta;
 pub mod hyper;
 pub mod keys;
