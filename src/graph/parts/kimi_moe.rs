@@ -3,7 +3,7 @@
 
 use super::mlp::GatedMlp;
 use super::routed::{Combine, Latent, RoutedMlp, Router};
-use super::scores::mask_groups;
+use super::scores::{Divisor, Order, best, mask_groups};
 use crate::graph::nn::activations::Situ;
 use crate::graph::prelude::*;
 
@@ -75,13 +75,9 @@ impl KimiRouting {
             if self.groups.0 > 1 {
                 scores = mask_groups(scores, self.groups.0, self.groups.1);
             }
-            let order = (-scores).argpartition(k as i64 - 1, -1);
-            let indices = order.slice(-1, 0, k as u32);
-            let mut scores = original.take_along_axis(indices, -1);
-            if k > 1 && self.normalize {
-                scores = scores / (scores.sum(-1, true) + 1e-20);
-            }
-            let scores = scores * self.scale;
+            let indices = best(scores, k, Order::Descending);
+            let divisor = Divisor::sum_plus(k > 1 && self.normalize, 1e-20);
+            let scores = divisor.apply(original.take_along_axis(indices, -1)) * self.scale;
             [indices, scores.astype(dtype)]
         });
         (indices, scores)
