@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use xshell::cmd;
 
 /// What came into the graph with later capabilities, in files of its own: towers and the text models that only mlx-vlm has,
-/// training, models on several Macs, padded sequences of servers.
-const LATER: [&str; 14] = [
+/// training, models on several Macs, kernels by version of MLX, padded sequences of servers.
+const LATER: [&str; 16] = [
     "src/graph/towers/",
     "src/graph/families/vision_text.rs",
     "src/graph/families/mlx_vlm_text.rs",
@@ -25,10 +25,12 @@ const LATER: [&str; 14] = [
     "src/graph/op/training.rs",
     "src/graph/tape/trained.rs",
     "src/graph/tape/steps.rs",
+    "src/graph/tape/routing.rs",
     "src/graph/nn/adapted.rs",
     "src/graph/cache/absent.rs",
     "src/graph/cache/sequences.rs",
     "src/graph/parallel.rs",
+    "src/graph/traits.rs",
     "src/graph/division.rs",
 ];
 
