@@ -14,9 +14,9 @@ mod present;
 mod raster;
 mod terminal;
 
-pub use document::{Align, Bars, Column, Document, DocumentBlock, Table};
-pub use html::{Page, PageCell, PageError, PagePart, Sortable};
-pub use present::{Answer, Present, RenderError, Tagged, schema_of};
+pub use document::{Align, Column, Document, DocumentBlock, Table};
+pub use html::{Page, PageCell, PagePart, Sortable};
+pub use present::{Answer, Present, Tagged, schema_of};
 pub use raster::png;
 pub use terminal::{Style, width};
 

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod block;
+pub mod block_index;
 pub mod deepseek_v41_attention;
 pub mod deepseek_v41_indexer;
 pub mod deepseek_v41_settings;
@@ -11,6 +12,8 @@ pub mod deepseek_v4_settings;
 pub mod dense;
 pub mod dims;
 pub mod gated_delta;
+pub mod group_index;
+pub mod hashed_table;
 pub mod hyper;
 pub mod keys;
 pub mod kimi_delta;
@@ -29,4 +32,5 @@ pub mod routed;
 pub mod routers;
 pub mod scores;
 pub mod selective;
+pub mod stream_mix;
 pub mod vision_tower;
