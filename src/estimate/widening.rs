@@ -25,6 +25,27 @@ pub const OTHER_PREFILL: f64 = 1.5;
 /// Factor for a program that is not listed. An assumption: those that are listed differ by as much.
 pub const UNLISTED_PROGRAM: f64 = 2.0;
 
+/// How far an estimated peak may lie from a simulated one.
+#[derive(Clone, Copy, Debug)]
+pub struct PeakMargin {
+    /// A part of what comes on top of weights and caches.
+    pub of_rest: f64,
+    /// Bytes besides.
+    pub bytes: u64,
+}
+
+impl PeakMargin {
+    /// Bytes for a peak with so many on top of weights and caches.
+    #[must_use]
+    pub fn of(self, rest: u64) -> u64 {
+        (self.of_rest * rest as f64) as u64 + self.bytes
+    }
+}
+
+/// The margin of sweeps, which simulate one peak for many machines and formats. An assumption, which a test of the sweep
+/// compares with simulations.
+pub const SWEEP_MARGIN: PeakMargin = PeakMargin { of_rest: 1.0, bytes: 300_000_000 };
+
 /// One reason why an interval is wider.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Widening {

@@ -4,7 +4,7 @@ use super::baselines;
 use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
 use super::measurement::{Measurement, column_name};
-use super::peaks::{Peak, Peaks};
+use super::peaks::{Peaks, RowPeak};
 use super::score::{DirectionScore, ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
 use crate::hardware::{Macs as Hardware, MacsError};
@@ -343,8 +343,8 @@ impl Rates<'_, '_> {
         Some(self.row(MeasuredMetric::Prefill, measured, predicted, band))
     }
 
-    fn peak(&self, peak: &Peak) -> Row {
-        let Peak { measured, predicted, interval_80, interval_90 } = *peak;
+    fn peak(&self, peak: &RowPeak) -> Row {
+        let RowPeak { measured, predicted, interval_80, interval_90 } = *peak;
         self.with_intervals(
             MeasuredMetric::PeakMemory,
             measured,

@@ -148,7 +148,11 @@ impl<'g> ReplayedProcess<'g> {
             let (batch, kv) = (self.asked.run.work.batch, self.asked.run.engine.kv);
             let skipped = self.graph.skipped_for_counts()?;
             let call = Call { batch, kv, skipped, ..Call::prefill(first) };
-            self.graph.trace(&mut self.caches, call, self.asked.gpu.routing())?;
+            if self.asked.run.pads_sequences() {
+                self.graph.trace(&mut self.caches, call, self.asked.gpu.routing())?;
+            } else {
+                self.caches = self.graph.caches_after(&call)?;
+            }
             self.context = first;
             calls = &calls[1..];
         }
