@@ -14,7 +14,7 @@ use crate::hardware::machine::Machine;
 use crate::run::Work;
 use crate::stats::{TrialSummary, Z95};
 use anyhow::{Context as _, Result, bail, ensure};
-use plausible::Limits;
+use plausible::PossibleRates;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::Path;
@@ -154,7 +154,7 @@ impl EvidenceFile {
         }
         let batch = wanted.run.work.batch;
         found.runs.retain(|r| r.work.batch == batch);
-        let limits = Limits::of(wanted)?;
+        let limits = PossibleRates::of(wanted)?;
         let (left_out, runs) = (&mut found.left_out, &mut found.runs);
         runs.retain(|run| {
             let problem = limits.problem(run);

@@ -18,13 +18,13 @@ const BESIDE: f64 = 4.0;
 const SLOWEST: f64 = 10_000.0;
 
 /// What a model can do.
-pub(super) struct Limits<'w> {
+pub(super) struct PossibleRates<'w> {
     wanted: &'w Wanted<'w>,
     estimator: Estimator<'w>,
     active_parameters: f64,
 }
 
-impl<'w> Limits<'w> {
+impl<'w> PossibleRates<'w> {
     /// Of what is predicted.
     ///
     /// # Errors
