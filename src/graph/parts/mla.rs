@@ -312,7 +312,7 @@ impl Mixer for LatentAttention {
 }
 
 /// The scores of the rotated parts, with the mask folded in; attention adds them as a bias.
-fn position_scores<'t>(q_pe: Var<'t>, k_pe: Var<'t>, scale: f64, mask: Mask<'t>) -> Var<'t> {
+pub fn position_scores<'t>(q_pe: Var<'t>, k_pe: Var<'t>, scale: f64, mask: Mask<'t>) -> Var<'t> {
     q_pe.tape().scores(|| position_score_steps(q_pe, k_pe, scale, mask))
 }
 

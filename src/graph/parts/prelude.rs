@@ -14,7 +14,7 @@ pub use super::keys::{
     layer_type_rules, text_config,
 };
 pub use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings};
-pub use super::mla::{LatentAttention, LatentSettings, Latents, MlaDims};
+pub use super::mla::{LatentAttention, LatentSettings, Latents, MlaDims, position_scores};
 pub use super::mla_expanded::{ExpandedAttention, ExpandedSettings, RotaryCopies};
 pub use super::mlp::{Activation, FusedMlp, GatedMlp, PlainMlp};
 pub use super::outline::{HeadKind, Names, NormKind, Outline};
