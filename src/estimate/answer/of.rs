@@ -262,7 +262,7 @@ impl From<&Prediction> for PredictionAnswer {
                 ttft_interval_90_s: p.ttft_interval_90_s(),
                 modes: PrefillModes::of(f, &p.run.work),
                 after_pause: PauseAnswer::of(f),
-                terms: f.terms.clone(),
+                terms: f.terms_to_first_token(),
                 evidence: Some(f.evidence.clone()),
                 fidelity: match (measured_prompt, timed_prompt) {
                     (true, _) => Fidelity::Measured,

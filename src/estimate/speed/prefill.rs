@@ -24,7 +24,7 @@ pub struct Prefill {
     pub pause: Option<PauseCost>,
     /// The same without matrix units, where it is not known whether the program uses those of the GPU.
     pub without_units: Option<Box<Prefill>>,
-    /// Where the time goes.
+    /// Where the time of the prompt goes.
     pub terms: Vec<Term>,
     /// What the prediction rests on.
     pub evidence: Evidence,
@@ -39,6 +39,8 @@ impl Prefill {
     pub(in crate::estimate) fn take(&mut self, timing: &Timing) {
         let Some(prompt) = &timing.prompt else { return };
         let rates = prompt.rates();
+        let longer = self.tokens_per_s / rates.rate;
+        self.terms.iter_mut().for_each(|term| term.seconds *= longer);
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;
         self.interval_90 = rates.interval_90;
@@ -50,6 +52,15 @@ impl Prefill {
 }
 
 impl Prefill {
+    /// Where the time to first token goes: that of the prompt, and the step that makes the token.
+    pub(crate) fn terms_to_first_token(&self) -> Vec<Term> {
+        let prompt: f64 = self.terms.iter().map(|term| term.seconds).sum();
+        let step = self.ttft_s - prompt;
+        let step = Term { name: "first token", seconds: step, bound: Bound::Bandwidth };
+        let some = step.seconds > 0.0;
+        self.terms.iter().cloned().chain(some.then_some(step)).collect()
+    }
+
     /// Takes what own runs make of the rate; `tokens` are those of all prompts.
     pub(in crate::estimate) fn anchor(&mut self, anchor: &RunAnchor, tokens: f64) {
         let rates = anchor.rate(self.tokens_per_s);
