@@ -5,6 +5,7 @@ use crate::roofline::interval::Band;
 use crate::roofline::links::Link;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
+use crate::stats::Z90;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -102,6 +103,13 @@ pub enum Cause {
         /// The most that were measured.
         deepest: u32,
     },
+    /// Keys and values take a part of the step, whose law is less sure than that of weights.
+    Attention {
+        /// Tokens in the cache.
+        tokens: u32,
+        /// Their part of the step in percent.
+        percent: u32,
+    },
     /// A longer prompt than in any measurement.
     Prompt {
         /// Tokens of the prompt.
@@ -187,6 +195,7 @@ impl Cause {
             ),
             // The program itself is a doubt already.
             Self::ClassOnChip { .. }
+            | Self::Attention { .. }
             | Self::Weights
             | Self::UnlistedProgram(_)
             | Self::Server(_)
@@ -200,6 +209,7 @@ impl Cause {
         !matches!(
             self,
             Self::ClassOnChip { .. }
+                | Self::Attention { .. }
                 | Self::Weights
                 | Self::UnlistedProgram(_)
                 | Self::Server(_)
@@ -218,6 +228,9 @@ impl fmt::Display for Cause {
             }
             Self::Depth { tokens, deepest } => {
                 write!(f, "{tokens} tokens, deepest measured {deepest}")
+            }
+            Self::Attention { tokens, percent } => {
+                write!(f, "keys and values of {tokens} tokens, {percent} % of the step")
             }
             Self::Prompt { tokens, longest } => {
                 write!(f, "prompt of {tokens} tokens, longest measured {longest}")
@@ -367,6 +380,21 @@ pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     let prompt = Cause::Prompt { tokens: d.tokens as u32, longest };
     all.add(prompt, coefficients.prompt_width(d.tokens), LENGTH);
     all.found
+}
+
+/// Standard deviation of the logarithm of what a token in the cache adds to a step, against what the law says.
+pub const SLOPE: f64 = 0.41;
+const OF_SLOPES: &str = "25 measured series over depth: the time that each token adds lies off the law by a log s.d. of 0.41";
+
+/// The widening for attention over the cache, which makes up `share` of the step and errs independently of the rest.
+#[must_use]
+pub fn attention(band: &Band, tokens: f64, share: f64) -> Option<Widening> {
+    let wider = |own: f64| own.hypot(Z90 * SLOPE * share) / own;
+    let factor = wider(-band.p90[0].ln()).max(wider(band.p90[1].ln()));
+    let percent = (100.0 * share).round() as u32;
+    let cause = Cause::Attention { tokens: tokens as u32, percent };
+    let counts = percent > 0 && factor > 1.0 && factor.is_finite();
+    counts.then_some(Widening { of: Of::Decode, cause, factor, source: OF_SLOPES })
 }
 
 /// Where the band of servers comes from.

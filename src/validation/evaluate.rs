@@ -317,13 +317,16 @@ impl Rates<'_, '_> {
         let law = LawKind::of_decode(self.observed.program);
         let predicted = self.held(law).unwrap_or_else(|| self.observed.predicted_decode(c, f));
         let class = IntervalClass::of_decode(
-            self.observed.program,
+            self.observed.interval_program(),
             f.weight_bytes_per_step(),
             f.has_experts(),
         );
         let doubtful = self.doubtful(law, class, self.observed.step().tokens);
-        let factor = widening::factor(&widening::decode(c, &doubtful));
-        let band = c.decode_band(class).widened(factor);
+        let band = c.decode_band(class);
+        let mut widenings = widening::decode(c, &doubtful);
+        let share = self.observed.attention_share(c, f);
+        widenings.extend(widening::attention(&band, doubtful.tokens, share));
+        let band = band.widened(widening::factor(&widenings));
         Some(self.row(MeasuredMetric::Decode, measured, predicted, band))
     }
 
