@@ -3,6 +3,7 @@
 mod advice;
 mod advice_llama;
 mod below;
+mod chunks;
 mod context;
 mod ends;
 mod interval;

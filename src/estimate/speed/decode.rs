@@ -66,6 +66,8 @@ impl Decode {
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;
         self.interval_90 = rates.interval_90;
+        let longer = timing.decode.seconds / self.seconds_per_token;
+        self.terms.iter_mut().for_each(|term| term.seconds *= longer);
         self.seconds_per_token = timing.decode.seconds;
         self.evidence.text = timing.text();
         self.widenings.clear();
@@ -218,6 +220,7 @@ impl Speed {
         let server =
             run.engine.server.zip(step.server).map(|(server, s)| (server.band, s / seconds));
         widenings.extend(server.and_then(|s| widening::server(&band, self.program, s)));
+        widenings.extend(widening::attention(&band, step.tokens, time.kv / seconds));
         let mut warnings = self.remarks.clone();
         warnings.extend(warning::of_widenings(&widenings));
         let (interval_80, interval_90) = band.widened(widening::factor(&widenings)).around(rate);

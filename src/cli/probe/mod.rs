@@ -1,5 +1,7 @@
 //! `mlxplan probe`: this machine, or one whose readings were recorded.
 
+mod measure;
+
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::engines_table;
@@ -11,6 +13,7 @@ use crate::hardware::probe::{self, Probe};
 use crate::report::{Answer, Column, Document, Present, Table};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use measure::MeasuredProduct;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +27,10 @@ pub struct ProbeArgs {
     /// Show where each value comes from
     #[arg(long)]
     pub explain: bool,
+
+    /// Multiply matrices with MLX for a second: the rate of arithmetic, and whether it uses the matrix units
+    #[arg(long, conflicts_with = "from")]
+    pub measure: bool,
 
     /// Interpret the recorded output of sysctl, ioreg, system_profiler, pmset or mx.device_info in a file ("-" for
     /// standard input) instead of reading this machine
@@ -50,7 +57,8 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitSt
     let engines = places.map_or_else(|| Ok(Vec::new()), |p| find(&p))?;
     let updates = effects(&context.catalogs, &probe, &engines);
     let fields = explain.then_some(fields);
-    Ok((Answer::of(ProbeAnswer { probe, engines, updates, fields }), ExitStatus::Ok))
+    let measured = if args.measure { Some(measure::product(&probe)?) } else { None };
+    Ok((Answer::of(ProbeAnswer { probe, engines, updates, measured, fields }), ExitStatus::Ok))
 }
 
 /// A recording from a file, or from standard input for `-`.
@@ -75,6 +83,9 @@ pub(super) struct ProbeAnswer {
     engines: Vec<Installed>,
     /// What updates of them would change here.
     updates: Vec<UpdateEffect>,
+    /// A second of arithmetic, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<MeasuredProduct>,
     /// Every field with its value and source, where they are asked for.
     #[serde(skip)]
     fields: Option<Vec<[String; 3]>>,
@@ -90,6 +101,7 @@ impl Present for ProbeAnswer {
             Some(fields) => d.table(explained(fields)),
             None => d.pairs(pairs(&self.probe)),
         }
+        d.notes(self.measured.iter().map(MeasuredProduct::text).collect());
         if !self.engines.is_empty() {
             d.table(engines_table(&self.engines));
         }
