@@ -4,6 +4,7 @@
 
 pub mod installed;
 pub mod load;
+pub mod lora;
 #[cfg(mlx)]
 pub mod mlx;
 pub mod programs;

@@ -13,6 +13,7 @@ use crate::roofline::Silicon;
 use crate::roofline::training::{HALF_WIDTH_90, TrainingTime, TrainingWork};
 use crate::run::Version;
 use crate::units::Bytes;
+use rayon::prelude::*;
 
 /// How far a measured peak lies from the simulated one, nine times out of ten: 16 published runs with known lengths, mlx
 /// 0.25 and later (data/training.csv).
@@ -40,8 +41,8 @@ pub struct TrainingSpeed {
     pub seconds_per_iteration: f64,
     /// Where they will be nine times out of ten.
     pub seconds_interval_90: [f64; 2],
-    /// Tokens of a batch, padding included.
-    pub batch_tokens: u32,
+    /// Tokens of a batch, padding included; of batches of several lengths the mean.
+    pub batch_tokens: f64,
     /// Why the interval is wider than that of the runs that were fitted.
     pub widenings: Vec<Widening>,
 }
@@ -50,7 +51,7 @@ impl TrainingSpeed {
     /// Tokens per second of batches without padding, and where they will be eight and nine times out of ten.
     #[must_use]
     pub fn tokens_per_s(&self) -> (f64, [f64; 2], [f64; 2]) {
-        let tokens = f64::from(self.batch_tokens);
+        let tokens = self.batch_tokens;
         let middle = tokens / self.seconds_per_iteration;
         let [fast, slow] = self.seconds_interval_90.map(|s| tokens / s);
         let narrowed = |end: f64| middle * (end / middle).powf(OF_80);
@@ -120,6 +121,52 @@ impl Estimator<'_> {
         Ok(self.judged(machine, options, found))
     }
 
+    /// The same where the longest batch has between `shortest` and `longest` tokens a sample, and those of the options are
+    /// the middle.
+    ///
+    /// # Errors
+    /// When mlx-lm refuses the run or cannot differentiate the model.
+    pub fn fine_tuning_between(
+        &self,
+        machine: &Machine,
+        options: &FineTuning,
+        [shortest, longest]: [u32; 2],
+    ) -> Result<TrainingEstimate, TrainingError> {
+        let gpu = super::gpu(&self.granted(machine), &self.run().engine);
+        let with =
+            |tokens: u32| peaks(self.graph(), &FineTuning { tokens, ..options.clone() }, gpu);
+        let (ledger, _) = peaks(self.graph(), options, gpu)?;
+        let ends = [with(shortest)?.1, with(longest)?.0.peak_bytes];
+        Ok(self.judged_within(machine, options, ledger, ends))
+    }
+
+    /// The mean speed of batches of several lengths: tokens a sample, and how many batches have so many.
+    ///
+    /// # Errors
+    /// When mlx-lm refuses the run or cannot differentiate the model.
+    pub fn training_speed_of(
+        &self,
+        machine: &Machine,
+        options: &FineTuning,
+        batches: &[(u32, usize)],
+    ) -> Result<TrainingSpeed, TrainingError> {
+        let all: usize = batches.iter().map(|(_, n)| n).sum();
+        let each = batches.par_iter().map(|&(tokens, n)| {
+            let options = FineTuning { tokens, ..options.clone() };
+            let speed = self.fine_tuning(machine, &options)?.speed;
+            Ok((speed, n as f64 / all.max(1) as f64))
+        });
+        let each: Vec<(TrainingSpeed, f64)> = each.collect::<Result<_, TrainingError>>()?;
+        let mean = |f: &dyn Fn(&TrainingSpeed) -> f64| each.iter().map(|(s, w)| w * f(s)).sum();
+        let slowest = each.iter().max_by_key(|(s, _)| s.widenings.len());
+        Ok(TrainingSpeed {
+            seconds_per_iteration: mean(&|s| s.seconds_per_iteration),
+            seconds_interval_90: [0, 1].map(|end| mean(&|s| s.seconds_interval_90[end])),
+            batch_tokens: mean(&|s| s.batch_tokens),
+            widenings: slowest.map_or_else(Vec::new, |(s, _)| s.widenings.clone()),
+        })
+    }
+
     /// What fine-tuning takes on a machine, of a peak that was found for its kind of GPU ([`peaks`]).
     #[must_use]
     pub fn judged(
@@ -128,8 +175,19 @@ impl Estimator<'_> {
         options: &FineTuning,
         (ledger, low): (TrainingLedger, u64),
     ) -> TrainingEstimate {
+        let high = ledger.peak_bytes;
+        self.judged_within(machine, options, ledger, [low, high])
+    }
+
+    fn judged_within(
+        &self,
+        machine: &Machine,
+        options: &FineTuning,
+        ledger: TrainingLedger,
+        [low, high]: [u64; 2],
+    ) -> TrainingEstimate {
         let machine = self.granted(machine);
-        let peak_interval_90 = peak_interval(low, ledger.peak_bytes);
+        let peak_interval_90 = peak_interval(low, high);
         let need = Need {
             peak: Bytes(ledger.peak_bytes),
             largest_buffer: Bytes(ledger.largest_buffer_bytes),
@@ -144,7 +202,7 @@ impl Estimator<'_> {
             kernels: ledger.dispatches,
             weight_bytes: ledger.weight_bytes_read,
         };
-        let batch_tokens = options.batch.saturating_mul(options.tokens);
+        let batch_tokens = f64::from(options.batch) * f64::from(options.tokens);
         let speed = self.training_speed(&machine, work, batch_tokens);
         TrainingEstimate { ledger, peak_interval_90, judgment, speed }
     }
@@ -154,7 +212,7 @@ impl Estimator<'_> {
         &self,
         machine: &Machine,
         work: TrainingWork,
-        batch_tokens: u32,
+        batch_tokens: f64,
     ) -> TrainingSpeed {
         let bins = machine.possible_bins().iter().map(|bin| self.silicon(bin));
         let each: Vec<TrainingSpeed> =
@@ -179,12 +237,12 @@ impl Estimator<'_> {
         }
     }
 
-    fn speed_of(&self, silicon: &Silicon, work: TrainingWork, batch_tokens: u32) -> TrainingSpeed {
+    fn speed_of(&self, silicon: &Silicon, work: TrainingWork, batch_tokens: f64) -> TrainingSpeed {
         let coefficients = self.coefficients();
         let program = self.run().engine.program;
         let (prefill, decode) = (coefficients.prefill_law(), coefficients.decode_law(program));
         let seconds = TrainingTime::of(work, prefill, decode, silicon).total();
-        let widenings = widening::training(silicon, batch_tokens);
+        let widenings = widening::training(silicon, batch_tokens as u32);
         let half = HALF_WIDTH_90 * widening::factor(&widenings);
         TrainingSpeed {
             seconds_per_iteration: seconds,

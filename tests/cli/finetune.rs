@@ -74,3 +74,116 @@ fn what_does_not_fit_says_what_would() {
     let changes = v["changes"].as_array().expect("changes");
     assert!(changes.iter().any(|c| c["change"].as_str().is_some_and(|t| t.contains("4 bit"))));
 }
+
+/// A folder with files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    folder
+}
+
+#[test]
+fn a_configuration_file_is_read_as_mlx_lm_reads_it() {
+    let yaml = "model: qwen3-0.6b-4bit\nbatch_size: 2\nmax_seq_length: 513\niters: 600\nitres: 3\n\
+                lora_parameters:\n  rank: 16\n  scale: 20.0\n  dropout: 0.1\n  keys: [\"self_attn.q_proj\"]\n";
+    let there = folder(&[("config.yaml", yaml)]);
+    let path = there.path().join("config.yaml");
+    let asked = format!("finetune -c {} --mac m4max-40/64", path.display());
+    let (code, v) = json(&format!("{asked} --batch-size 1"));
+    assert_eq!(code, 0);
+    let r = &v["request"];
+    assert_eq!((r["batch_size"].as_u64(), r["rank"].as_u64()), (Some(1), Some(16)));
+    assert_eq!((r["iters"].as_u64(), r["seq_tokens"].as_u64()), (Some(600), Some(512)));
+    assert_eq!(r["keys"][0], "self_attn.q_proj");
+    let warnings = v["warnings"].to_string();
+    assert!(warnings.contains("ignores what it does not know, here itres"), "{warnings}");
+    assert!(warnings.contains("dropout 0.1"), "{warnings}");
+    std::fs::write(&path, "lora_parameters: {rank: 8, alpha: 16, dropout: 0}").expect("written");
+    let (code, _, err) = run(&format!("{asked} --model qwen3-0.6b-4bit"));
+    assert_eq!(code, 2);
+    assert!(err.contains("scale") && err.contains("alpha"), "{err}");
+}
+
+#[test]
+fn data_decide_lengths_epochs_and_what_counts() {
+    let long = "x".repeat(1000);
+    let lines: String = (0..9)
+        .map(|i| format!("{{\"text\": \"{}\"}}\n", if i == 4 { &long } else { "abcdefg" }))
+        .collect();
+    let there = folder(&[("train.jsonl", &lines)]);
+    let asked = format!("{QWEN} --batch-size 2 --data {}", there.path().display());
+    let (code, v) = json(&asked);
+    assert_eq!(code, 0);
+    let data = &v["data"];
+    assert_eq!(
+        (data["samples"].as_u64(), data["iterations_per_epoch"].as_u64()),
+        (Some(9), Some(4))
+    );
+    assert_eq!(
+        (data["counted_by"].as_str(), data["longest_tokens"].as_u64()),
+        (Some("characters"), Some(287))
+    );
+    assert_eq!(v["request"]["seq_tokens"], 288);
+    let share = data["counted_share"].as_f64().expect("a share");
+    assert!(
+        (share - (287.0 + 3.0 + 6.0 * 3.0) / (2.0 * (288.0 + 3.0 * 32.0))).abs() < 1e-9,
+        "{share}"
+    );
+    let of_epoch = v["speed"]["seconds_per_iteration"].as_f64().map(|s| 4.0 * s);
+    assert_eq!(data["epoch_s"].as_f64(), of_epoch);
+    // Characters are a range, and so is the peak.
+    let peak = v["memory"]["peak_interval_90_bytes"].clone();
+    let (_, known) = json(&format!("{QWEN} --batch-size 2 --longest 287"));
+    let exact = known["memory"]["peak_interval_90_bytes"].clone();
+    assert!(peak[0].as_u64() < exact[0].as_u64() && peak[1].as_u64() > exact[1].as_u64());
+    let (_, out, _) = run(&asked);
+    assert!(out.contains("9 samples (texts)") && out.contains("an epoch"), "{out}");
+    assert!(
+        out.contains("fill no batch")
+            && out.contains(&format!("--data {}", there.path().display())),
+        "{out}"
+    );
+}
+
+#[test]
+fn the_tokenizer_of_a_folder_counts() {
+    const TOKENIZER: &str = r#"{ "version": "1.0", "model": { "type": "WordLevel", "vocab":
+        { "a": 0, "b": 1, "</s>": 2, "[UNK]": 3 }, "unk_token": "[UNK]" }, "pre_tokenizer": { "type": "Whitespace" } }"#;
+    let settings = r#"{ "eos_token": "</s>", "chat_template":
+        "{% for m in messages %}a {{ m.content }} b {% endfor %}{% if add_generation_prompt %}a{% endif %}" }"#;
+    let there = folder(&[
+        ("config.json", include_str!("../browser/small.config.json")),
+        ("tokenizer.json", TOKENIZER),
+        ("tokenizer_config.json", settings),
+        ("train.jsonl", "{\"prompt\": \"a b a\", \"completion\": \"b\"}\n"),
+    ]);
+    let path = there.path().display();
+    let (code, v) = json(&format!(
+        "finetune --model {path} --quant 4bit --mac m4max-40/64 --batch-size 1 --num-layers 1 --data {path} --mask-prompt"
+    ));
+    assert_eq!(code, 0, "{v:#}");
+    // a a b a b a b b: five of the prompt, with what begins the answer six.
+    let data = &v["data"];
+    assert_eq!(
+        (data["counted_by"].as_str(), data["longest_tokens"].as_u64()),
+        (Some("tokenizer"), Some(8))
+    );
+    assert_eq!(data["counted_share"].as_f64(), Some(3.0 / 32.0));
+}
+
+#[test]
+fn data_that_cannot_be_trained_on_are_refused() {
+    let there = folder(&[("train.jsonl", "{\"text\": \"a\"}\n{\"text\": 3}\n")]);
+    let path = there.path().display();
+    let (code, _, err) = run(&format!("{QWEN} --data {path}"));
+    assert_eq!(code, 2);
+    assert!(err.contains("train.jsonl: line 2: the field \"text\""), "{err}");
+    std::fs::write(there.path().join("train.jsonl"), "{\"text\": \"a\"}\n").expect("written");
+    let (_, _, err) = run(&format!("{QWEN} --data {path}"));
+    assert!(err.contains("1 samples are fewer than a batch of 4"), "{err}");
+    let (code, _, err) = run(&format!("{QWEN} --data {path}/missing"));
+    assert_eq!(code, 2);
+    assert!(err.contains("wants a folder with train.jsonl"), "{err}");
+}

@@ -1,8 +1,9 @@
 //! The answer of `mlxplan finetune`.
 
-use super::args::FinetuneArgs;
 use super::choices::{TrainingMacAnswer, table};
 use super::command;
+use super::data::{MeasuredData, TrainingDataKeys};
+use super::run::FinetuneRun;
 use crate::advise::finetune::{LargestRun, TrainingChange};
 use crate::advise::usual_repository;
 use crate::cli::shared::keys::ModelKey;
@@ -29,6 +30,8 @@ pub(in crate::cli) struct FinetuneAnswer {
     machine: Option<MachineSummary>,
     /// The run.
     request: FinetuneRequest,
+    /// What is trained on, where it was measured.
+    data: Option<TrainingDataKeys>,
     /// The engine.
     engine: EngineAnswer,
     /// Parameters that are trained.
@@ -133,15 +136,21 @@ const NOT_MODELED: [&str; 3] = [
 impl FinetuneAnswer {
     /// What was found for a machine.
     pub(super) fn of(
-        args: &FinetuneArgs,
+        (wanted, data): (&FinetuneRun, Option<MeasuredData>),
         (model, run): (&OpenedModel, &Run),
         machine: &Machine,
         found: &TrainingEstimate,
     ) -> Self {
-        let o = args.options();
+        let o = &wanted.options;
         let (rate, interval_80, interval_90) = found.speed.tokens_per_s();
-        let filled = |x: f64| x * args.fill;
+        let filled = |x: f64| x * wanted.fill;
         let seconds = found.speed.seconds_per_iteration;
+        let mut warnings = warnings(wanted, model, run);
+        let data = data.map(|mut data| {
+            warnings.append(&mut data.notes);
+            data.keys.epoch_s = Some(data.keys.iterations_per_epoch as f64 * seconds);
+            data.keys
+        });
         let ledger = &found.ledger;
         Self {
             model: ModelKey { id: model.id.clone(), quant: model.quant.clone() },
@@ -153,12 +162,13 @@ impl FinetuneAnswer {
                 keys: o.keys.clone(),
                 num_layers: o.layers,
                 batch_size: o.batch,
-                max_seq_length: args.max_seq_length,
+                max_seq_length: wanted.max_seq_length,
                 seq_tokens: o.tokens,
                 grad_checkpoint: o.checkpoint,
                 grad_accumulation_steps: o.accumulation,
-                iters: args.iters,
+                iters: wanted.iters,
             },
+            data,
             engine: EngineAnswer::of(run, Some(machine)),
             trainable_parameters: ledger.trainable_parameters,
             trained_bytes: Bytes(ledger.trainable_bytes),
@@ -180,15 +190,15 @@ impl FinetuneAnswer {
                 iterations_per_s: 1.0 / seconds,
                 seconds_per_iteration: seconds,
                 seconds_per_1000_iterations: 1000.0 * seconds,
-                run_s: f64::from(args.iters) * seconds,
+                run_s: f64::from(wanted.iters) * seconds,
             }),
             changes: Vec::new(),
             largest: None,
             macs: Vec::new(),
-            command: command::lines(args, &o, &base(args, model)),
+            command: command::lines(wanted, &base(&wanted.model, model)),
             widenings: found.speed.widenings.clone(),
             not_modeled: NOT_MODELED.to_vec(),
-            warnings: warnings(args, model, run),
+            warnings,
             why: None,
             engine_line: program_text(run, Some(machine)),
             machine_name: machine.name.clone(),
@@ -208,6 +218,9 @@ impl FinetuneAnswer {
     /// About the Macs that do it, instead of one of them.
     pub(super) fn on_macs(mut self, why: String, macs: Vec<TrainingMacAnswer>) -> Self {
         self.macs = macs;
+        if let Some(data) = &mut self.data {
+            data.epoch_s = None;
+        }
         (self.machine, self.speed, self.memory.fits) = (None, None, None);
         self.memory.limits.clear();
         self.why = Some(why);
@@ -216,21 +229,21 @@ impl FinetuneAnswer {
 }
 
 /// The base as `mlx_lm.lora` finds it: what was named where that is files, else the repository that usually holds it.
-fn base(args: &FinetuneArgs, model: &OpenedModel) -> String {
+fn base(named: &str, model: &OpenedModel) -> String {
     match model.origin {
-        FormatOrigin::File => args.model.trim_start_matches("hf:").to_owned(),
+        FormatOrigin::File => named.trim_start_matches("hf:").to_owned(),
         origin => usual_repository(&model.id, &model.quant, origin),
     }
 }
 
 /// Doubts about the figures, and traps of `mlx_lm.lora`.
-fn warnings(args: &FinetuneArgs, model: &OpenedModel, run: &Run) -> Vec<String> {
-    let o = args.options();
-    let mut all = Vec::new();
-    if args.longest.is_none() {
+fn warnings(wanted: &FinetuneRun, model: &OpenedModel, run: &Run) -> Vec<String> {
+    let o = &wanted.options;
+    let mut all = wanted.notes.clone();
+    if !wanted.length_known {
         all.push(format!(
             "the data is not known: every batch is taken to be as long as --max-seq-length allows, {} tokens (--longest \
-             says how long the longest sample is)",
+             says how long the longest sample is, --data FOLDER measures them)",
             o.tokens
         ));
     }
@@ -255,11 +268,17 @@ fn warnings(args: &FinetuneArgs, model: &OpenedModel, run: &Run) -> Vec<String> 
             "recurrent layers train as plain operations, token by token: tens of kernels per token and layer".to_owned(),
         );
     }
-    if args.mask_prompt {
+    if wanted.dropout > 0.0 {
+        all.push(format!(
+            "dropout {:?}: its masks are not modeled, so the peak is higher than this",
+            wanted.dropout
+        ));
+    }
+    if wanted.mask_prompt && wanted.data.is_none() {
         all.push(format!(
             "with --mask-prompt a sample whose prompt alone exceeds {} tokens has no token left in the loss, which is then \
              nan",
-            args.max_seq_length
+            wanted.max_seq_length
         ));
     }
     all
@@ -302,6 +321,9 @@ impl FinetuneAnswer {
         let mut add = |name: &str, text: String| pairs.push((name.to_owned(), text));
         let r = &self.request;
         add("run", r.text());
+        if let Some(data) = &self.data {
+            add("data", data.text());
+        }
         add("engine", self.engine_line.clone());
         add(
             "trained",
@@ -336,7 +358,12 @@ impl FinetuneAnswer {
                 1000 => String::new(),
                 iters => format!(", {} for {iters}", Seconds(s.run_s)),
             };
-            add("time", format!("{thousand} for 1000 iterations{whole}"));
+            let epoch = self
+                .data
+                .as_ref()
+                .and_then(|d| d.epoch_s)
+                .map_or(String::new(), |s| format!(", {} an epoch", Seconds(s)));
+            add("time", format!("{thousand} for 1000 iterations{whole}{epoch}"));
         }
         if let Some(l) = self.largest {
             let or = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| n.to_string());

@@ -4,68 +4,77 @@ use crate::cli::shared::engine_args::EngineArgs;
 use crate::cli::shared::limit_args::LimitArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
-use crate::graph::training::{FineTuneType, FineTuning, Optimizer, padded_tokens};
-use clap::{Args, ValueEnum};
+use crate::graph::training::{FineTuneType, Optimizer};
+use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
+use std::path::PathBuf;
 
-/// Arguments of `finetune`.
+/// Arguments of `finetune`. What is not said here is as the configuration file has it, and then as mlx_lm.lora has it.
 #[derive(Debug, Args)]
 pub struct FinetuneArgs {
     /// The base: catalog name (qwen3-8b-4bit), folder, config.json, hf:org/name
-    #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", required = true)]
-    pub model: String,
+    #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", required_unless_present = "config")]
+    pub model: Option<String>,
 
     /// Quantization of the base, where the name does not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
-    /// What is trained
-    #[arg(long, value_name = "TYPE", value_enum, default_value_t = TypeArg::Lora)]
-    pub fine_tune_type: TypeArg,
+    /// A configuration file of mlx_lm.lora; options given here go before it
+    #[arg(short, long, value_name = "YAML", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
 
-    /// Rank of the adapters (lora_parameters.rank)
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub rank: u32,
+    /// A folder with train.jsonl: its lengths, by the model's tokenizer if it is on this machine, else from its characters
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, conflicts_with_all = ["longest", "fill"])]
+    pub data: Option<PathBuf>,
+
+    /// What is trained [default: lora]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub fine_tune_type: Option<TypeArg>,
+
+    /// Rank of the adapters (lora_parameters.rank) [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub rank: Option<u32>,
 
     /// Matrices that get adapters, as paths in a block, comma separated (lora_parameters.keys) [default: all]
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     pub keys: Vec<String>,
 
-    /// Blocks that are trained, counted from the last; 0 or -1 for all
-    #[arg(long, value_name = "N", default_value_t = 16, allow_negative_numbers = true)]
-    pub num_layers: i64,
+    /// Blocks that are trained, counted from the last; 0 or -1 for all [default: 16]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub num_layers: Option<i64>,
 
-    /// Samples in a batch
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=512))]
-    pub batch_size: u32,
+    /// Samples in a batch [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub batch_size: Option<u32>,
 
-    /// Longest sample in tokens; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(2..=131_072))]
-    pub max_seq_length: u32,
+    /// Longest sample in tokens; longer ones are cut [default: 2048]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..=131_072))]
+    pub max_seq_length: Option<u32>,
 
     /// Tokens of the longest sample of the data [default: as long as --max-seq-length]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub longest: Option<u32>,
 
-    /// Share of a batch that counts in the reported tokens: no padding, no masked prompt
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
-    pub fill: f64,
+    /// Share of a batch that counts in the reported tokens: no padding, no masked prompt [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    pub fill: Option<f64>,
 
     /// Run blocks again in the backward pass instead of remembering them
     #[arg(long)]
     pub grad_checkpoint: bool,
 
-    /// Batches whose gradients are added up for an update
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub grad_accumulation_steps: u32,
+    /// Batches whose gradients are added up for an update [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub grad_accumulation_steps: Option<u32>,
 
-    /// The optimizer
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = OptimizerArg::Adam)]
-    pub optimizer: OptimizerArg,
+    /// The optimizer [default: adam]
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub optimizer: Option<OptimizerArg>,
 
-    /// Iterations of the run
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub iters: u32,
+    /// Iterations of the run [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iters: Option<u32>,
 
     /// Leave prompts out of the loss; changes neither memory nor time
     #[arg(long)]
@@ -107,30 +116,24 @@ pub enum OptimizerArg {
     Adafactor,
 }
 
-impl FinetuneArgs {
-    /// The run that they describe.
-    pub(super) fn options(&self) -> FineTuning {
-        FineTuning {
-            kind: match self.fine_tune_type {
-                TypeArg::Lora => FineTuneType::Lora,
-                TypeArg::Dora => FineTuneType::Dora,
-                TypeArg::Full => FineTuneType::Full,
-            },
-            optimizer: match self.optimizer {
-                OptimizerArg::Adam => Optimizer::Adam,
-                OptimizerArg::AdamW => Optimizer::AdamW,
-                OptimizerArg::Muon => Optimizer::Muon,
-                OptimizerArg::Sgd => Optimizer::Sgd,
-                OptimizerArg::Adafactor => Optimizer::Adafactor,
-            },
-            layers: u32::try_from(self.num_layers).ok().filter(|&n| n > 0),
-            rank: self.rank,
-            keys: (!self.keys.is_empty()).then(|| self.keys.clone()),
-            checkpoint: self.grad_checkpoint,
-            accumulation: self.grad_accumulation_steps,
-            batch: self.batch_size,
-            tokens: padded_tokens(self.longest.unwrap_or(self.max_seq_length), self.max_seq_length),
-            ..FineTuning::default()
+impl From<TypeArg> for FineTuneType {
+    fn from(kind: TypeArg) -> Self {
+        match kind {
+            TypeArg::Lora => Self::Lora,
+            TypeArg::Dora => Self::Dora,
+            TypeArg::Full => Self::Full,
+        }
+    }
+}
+
+impl From<OptimizerArg> for Optimizer {
+    fn from(optimizer: OptimizerArg) -> Self {
+        match optimizer {
+            OptimizerArg::Adam => Self::Adam,
+            OptimizerArg::AdamW => Self::AdamW,
+            OptimizerArg::Muon => Self::Muon,
+            OptimizerArg::Sgd => Self::Sgd,
+            OptimizerArg::Adafactor => Self::Adafactor,
         }
     }
 }

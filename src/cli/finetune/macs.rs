@@ -1,8 +1,9 @@
 //! The answer away from a Mac: which Macs do it, with their prices.
 
 use super::answer::FinetuneAnswer;
-use super::args::FinetuneArgs;
 use super::choices::TrainingMacAnswer;
+use super::data::MeasuredData;
+use super::run::FinetuneRun;
 use crate::advise::finetune::macs_for_training;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
@@ -16,21 +17,20 @@ const MACS: usize = 12;
 /// What the run needs, and the cheapest Macs that do it.
 pub(super) fn answer(
     context: &Context,
-    args: &FinetuneArgs,
+    (wanted, data): (&FinetuneRun, Option<MeasuredData>),
     (model, estimator): (&OpenedModel, &Estimator<'_>),
     why: &anyhow::Error,
 ) -> Result<(Answer, ExitStatus)> {
-    let options = args.options();
-    let macs = macs_for_training(&context.catalogs.macs, estimator, &options)?;
+    let macs = macs_for_training(&context.catalogs.macs, estimator, &wanted.options)?;
     let Some(first) = macs.first() else {
         bail!(
             "{why:#}; and no Mac on sale has the memory for this run: try --grad-checkpoint, --batch-size 1 or a \
              quantized base"
         );
     };
-    let listed = macs.iter().take(MACS).map(|mac| TrainingMacAnswer::of(mac, args.fill));
-    let answer =
-        FinetuneAnswer::of(args, (model, estimator.run()), &first.machine, &first.estimate)
-            .on_macs(why.to_string(), listed.collect());
+    let listed = macs.iter().take(MACS).map(|mac| TrainingMacAnswer::of(mac, wanted.fill));
+    let of = (model, estimator.run());
+    let answer = FinetuneAnswer::of((wanted, data), of, &first.machine, &first.estimate)
+        .on_macs(why.to_string(), listed.collect());
     Ok((Answer::of(answer), ExitStatus::Ok))
 }

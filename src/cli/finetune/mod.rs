@@ -4,7 +4,9 @@ pub(super) mod answer;
 pub(super) mod args;
 mod choices;
 mod command;
+mod data;
 mod macs;
+mod run;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
@@ -17,41 +19,47 @@ use crate::run::{Program, Run};
 use answer::FinetuneAnswer;
 use anyhow::{Result, bail};
 use args::FinetuneArgs;
+use run::FinetuneRun;
 
 pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, ExitStatus)> {
-    if !(args.fill > 0.0 && args.fill <= 1.0) {
-        bail!("--fill {}: a share above 0 and up to 1", args.fill);
-    }
+    let mut wanted = FinetuneRun::of(args)?;
     let machine = context.machine(&args.machine);
     if !args.machine.is_here() {
         machine.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
     }
     let run = setup(args)?;
     let model = context
-        .one_model_for(run.engine.program, &args.model, args.quant.as_deref(), None)?
+        .one_model_for(run.engine.program, &wanted.model, args.quant.as_deref(), None)?
         .loaded_by(run.engine.program)?;
     let estimator = Estimator::new(Coefficients::embedded()?, &model, run, Basis::Spec);
     if estimator.run().engine.program != Program::MlxLm {
         bail!(
             "mlx_lm.lora trains no GGUF files, and {} is {}: name the model in an MLX format, such as 4bit, or its original",
-            args.model,
+            wanted.model,
             estimator.quant()
         );
     }
-    let options = args.options();
+    let data = data::measured(&mut wanted, &model.id)?;
     let machine = match machine {
         Ok(machine) => machine,
-        Err(why) => return macs::answer(context, args, (&model, &estimator), &why),
+        Err(why) => return macs::answer(context, (&wanted, data), (&model, &estimator), &why),
     };
-    let found = estimator.fine_tuning(&machine, &options)?;
-    let changes = changes(&estimator, &model, &machine, &options, &found);
-    let largest = largest(&estimator, &machine, &options)?;
+    let options = &wanted.options;
+    let mut found = match data.as_ref().and_then(|d| d.between) {
+        Some(between) => estimator.fine_tuning_between(&machine, options, between)?,
+        None => estimator.fine_tuning(&machine, options)?,
+    };
+    let changes = changes(&estimator, &model, &machine, options, &found);
+    let largest = largest(&estimator, &machine, options)?;
     let status = match found.judgment.verdict {
         Fit::No => ExitStatus::No,
         Fit::Uncertain => ExitStatus::Uncertain,
         Fit::Yes | Fit::Tight => ExitStatus::Ok,
     };
-    let answer = FinetuneAnswer::of(args, (&model, estimator.run()), &machine, &found)
+    if let Some(data) = &data {
+        found.speed = estimator.training_speed_of(&machine, options, &data.lengths)?;
+    }
+    let answer = FinetuneAnswer::of((&wanted, data), (&model, estimator.run()), &machine, &found)
         .with_advice(changes, largest);
     Ok((Answer::of(answer), status))
 }

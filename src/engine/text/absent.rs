@@ -1,6 +1,6 @@
 //! In place of a tokenizer, in builds without the feature `tokenizer`: there is never one.
 
-use super::TextError;
+use super::{Chat, TextError};
 use std::path::PathBuf;
 
 /// A tokenizer that cannot exist.
@@ -23,7 +23,7 @@ impl Absent {
         match *self {}
     }
 
-    pub fn chat(&self, _: &str, _: &str, _: [&str; 2]) -> Result<String, TextError> {
+    pub fn chat(&self, _: &str, _: &Chat<'_>) -> Result<String, TextError> {
         match *self {}
     }
 }

@@ -1,6 +1,6 @@
 //! Hugging Face's tokenizers and Jinja templates.
 
-use super::TextError;
+use super::{Chat, TextError};
 use minijinja::{Environment, Error, ErrorKind, context};
 use std::path::PathBuf;
 use tokenizers::Tokenizer;
@@ -31,13 +31,8 @@ impl Codec {
         self.0.decode(tokens, true).map_err(|e| TextError::Decode(e.to_string()))
     }
 
-    /// What a chat template makes of one message of the user; `tokens` begin and end a text.
-    pub fn chat(
-        &self,
-        template: &str,
-        message: &str,
-        tokens: [&str; 2],
-    ) -> Result<String, TextError> {
+    /// What a chat template makes of messages.
+    pub fn chat(&self, template: &str, chat: &Chat<'_>) -> Result<String, TextError> {
         let failed = |e: Error| TextError::Template(format!("{e:#}"));
         let mut env = Environment::new();
         env.set_trim_blocks(true);
@@ -47,14 +42,16 @@ impl Codec {
             Err(Error::new(ErrorKind::InvalidOperation, text))
         });
         env.add_template("chat", template).map_err(failed)?;
-        let chat = env.get_template("chat").map_err(failed)?;
-        let [bos, eos] = tokens;
-        chat.render(context! {
-            messages => [context! { role => "user", content => message }],
-            add_generation_prompt => true,
-            bos_token => bos,
-            eos_token => eos,
-        })
-        .map_err(failed)
+        let [bos, eos] = chat.ends;
+        env.get_template("chat")
+            .map_err(failed)?
+            .render(context! {
+                messages => chat.messages,
+                tools => chat.tools,
+                add_generation_prompt => chat.answers,
+                bos_token => bos,
+                eos_token => eos,
+            })
+            .map_err(failed)
     }
 }

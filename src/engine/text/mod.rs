@@ -10,7 +10,7 @@ use crate::files;
 use absent::Absent as Codec;
 #[cfg(feature = "tokenizer")]
 use codec::Codec;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Longest tokenizer or template file that is read, in bytes. Those of vocabularies with 260 000 tokens take 35 MB.
@@ -64,9 +64,9 @@ impl Text {
             return Err(TextError::File { path, reason });
         };
         let codec = Codec::read(&bytes, path)?;
-        let settings = json(&folder.join("tokenizer_config.json"))?;
-        let config = json(&folder.join("config.json"))?;
-        let generation = json(&folder.join("generation_config.json"))?;
+        let settings = json_file(&folder.join("tokenizer_config.json"))?;
+        let config = json_file(&folder.join("config.json"))?;
+        let generation = json_file(&folder.join("generation_config.json"))?;
         let token = |key: &str| token_text(&settings[key]).unwrap_or_default();
         let mut stop = Vec::new();
         for ids in [&generation["eos_token_id"], &config["eos_token_id"]] {
@@ -100,6 +100,35 @@ impl Text {
         self.codec.encode(text, special)
     }
 
+    /// The tokens of a text that a model is trained on: the token that ends a text is added where it is missing.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn encode_ended(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let mut tokens = self.encode(text)?;
+        let end = self.codec.token(&self.eos);
+        if end.is_some() && tokens.last() != end.as_ref() {
+            tokens.extend(end);
+        }
+        Ok(tokens)
+    }
+
+    /// The tokens of a chat by the model's template, with what begins an answer if `answers`.
+    ///
+    /// # Errors
+    /// When the model has no template, or it or the tokenizer refuses the chat.
+    pub fn encode_chat(
+        &self,
+        messages: &[Value],
+        tools: Option<&Value>,
+        answers: bool,
+    ) -> Result<Vec<u32>, TextError> {
+        let missing = || TextError::Template("there is none".to_owned());
+        let template = self.template.as_ref().ok_or_else(missing)?;
+        let chat = Chat { messages, tools, answers, ends: [&self.bos, &self.eos] };
+        self.codec.encode(&self.codec.chat(template, &chat)?, false)
+    }
+
     /// The text of tokens, without special tokens.
     ///
     /// # Errors
@@ -116,8 +145,20 @@ impl Text {
         let Some(template) = &self.template else {
             return Ok(message.to_owned());
         };
-        self.codec.chat(template, message, [&self.bos, &self.eos])
+        let messages = [json!({ "role": "user", "content": message })];
+        let ends = [self.bos.as_str(), &self.eos];
+        self.codec.chat(template, &Chat { messages: &messages, tools: None, answers: true, ends })
     }
+}
+
+/// What a template is filled with.
+struct Chat<'a> {
+    messages: &'a [Value],
+    tools: Option<&'a Value>,
+    /// Whether the beginning of an answer follows.
+    answers: bool,
+    /// Tokens that begin and end a text.
+    ends: [&'a str; 2],
 }
 
 /// A file's bytes; `None` when there is none.
@@ -131,7 +172,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
 }
 
 /// A JSON file; null when there is none.
-fn json(path: &Path) -> Result<Value, TextError> {
+fn json_file(path: &Path) -> Result<Value, TextError> {
     match read(path)? {
         None => Ok(Value::Null),
         Some(bytes) => serde_json::from_slice(&bytes)

@@ -48,7 +48,10 @@ impl Decided {
                 ..Self::default()
             },
             Stated::Nothing if name.ollama.is_some() || program == Program::Ollama => {
-                Self::ollama(name.ollama.as_deref().unwrap_or(&name.stem))
+                match &name.ollama {
+                    Some(tag) => Self::ollama(tag),
+                    None => Self::in_library(&entry.id),
+                }
             }
             Stated::Nothing if program.runs_gguf() => Self::usual_gguf(program, entry),
             Stated::Nothing => Self::unstated(found, name, entry),
@@ -76,8 +79,31 @@ impl Decided {
 
     /// The file of an Ollama tag.
     fn ollama(tag: &str) -> Self {
-        let file_type = ollama_type(tag);
+        let file_type = ollama_type(tag).unwrap_or_else(|| USUAL_GGUF.to_owned());
         let note = format!("'{tag}' is Ollama's file: {file_type}, as its library has it");
+        Self::of_library(file_type, note)
+    }
+
+    /// The file that Ollama's library has of a model, by the tag that the model most likely has there.
+    fn in_library(id: &str) -> Self {
+        let tags = library_tags(id);
+        let known = tags.iter().find_map(|tag| Some((tag, ollama_type(tag)?)));
+        let (file_type, note) = match known {
+            Some((tag, kind)) => {
+                let note = format!("no tag was named: Ollama's '{tag}' is {kind}");
+                (kind, note)
+            }
+            None => {
+                let note = format!(
+                    "no tag of Ollama was named: {USUAL_GGUF}, as most files of its library are"
+                );
+                (USUAL_GGUF.to_owned(), note)
+            }
+        };
+        Self::of_library(file_type, note)
+    }
+
+    fn of_library(file_type: String, note: String) -> Self {
         Self {
             gguf: Some(file_type),
             origin: FormatOrigin::EngineDefault,
@@ -122,8 +148,30 @@ fn is_an_original(name: &NameSpec) -> bool {
     row.is_some_and(|row| Some(row.repo.as_str()) == repository && row.format.is_empty())
 }
 
-/// The type of Ollama's file of a tag, by `data/engines.toml`: the pattern with the most letters decides.
-fn ollama_type(tag: &str) -> String {
+/// The tags that a model may have in Ollama's library, the most exact first: `gemma-3-27b-it-qat` is `gemma3:27b-it-qat` or
+/// `gemma3:27b`. None for a name without a size.
+fn library_tags(id: &str) -> Vec<String> {
+    let name = id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase();
+    let name = name.strip_prefix("meta-").unwrap_or(&name);
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_size = |part: &&str| {
+        let digits = part.strip_suffix(['b', 'm']).unwrap_or("");
+        !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'x'))
+    };
+    let Some(at) = parts.iter().position(|part| is_size(part)) else { return Vec::new() };
+    let joined = |name: String, part: &&str| match part.as_bytes().first() {
+        _ if name.is_empty() => (*part).to_owned(),
+        Some(b) if b.is_ascii_digit() => name + part,
+        _ => name + "-" + part,
+    };
+    let family = parts[..at].iter().fold(String::new(), joined);
+    let tag = |end: usize| format!("{family}:{}", parts[at..end].join("-"));
+    (at + 1..=parts.len()).rev().map(tag).collect()
+}
+
+/// The type of Ollama's file of a tag, by `data/engines.toml`: the pattern with the most letters decides; `None` where only
+/// the one for all tags fits.
+fn ollama_type(tag: &str) -> Option<String> {
     let fits = |pattern: &str| {
         let mut rest = tag;
         let mut parts = pattern.split('*').peekable();
@@ -144,14 +192,13 @@ fn ollama_type(tag: &str) -> String {
     };
     let programs = Engines::embedded().ok();
     let tags = programs.iter().flat_map(|p| &p.ollama_tag);
-    let known = tags.filter(|t| t.quant.is_some() && fits(&t.pattern));
-    let best = known.max_by_key(|t| t.pattern.len());
-    best.and_then(|t| t.quant.clone()).unwrap_or_else(|| USUAL_GGUF.to_owned())
+    let known = tags.filter(|t| t.quant.is_some() && t.pattern != "*" && fits(&t.pattern));
+    known.max_by_key(|t| t.pattern.len())?.quant.clone()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ollama_type;
+    use super::{Decided, ollama_type};
 
     #[test]
     fn tags_of_ollama_have_their_types() {
@@ -165,7 +212,30 @@ mod tests {
             ("llama2:7b", "Q4_0"),
             ("mixtral:8x7b", "Q4_0"),
         ] {
-            assert_eq!(ollama_type(tag), expected, "{tag}");
+            let kind = Decided::ollama(tag).gguf;
+            assert_eq!(kind.as_deref(), Some(expected), "{tag}");
+        }
+        assert_eq!(ollama_type("qwen3:32b"), None);
+    }
+
+    #[test]
+    fn a_model_is_the_file_that_the_library_has_of_it() {
+        for (id, expected, tag) in [
+            ("meta-llama/Llama-3.2-1B-Instruct", "Q8_0", "llama3.2:1b"),
+            ("meta-llama/Llama-3.2-3B-Instruct", "Q4_K_M", "no tag of Ollama"),
+            ("meta-llama/Meta-Llama-3-8B-Instruct", "Q4_0", "llama3:8b-instruct"),
+            ("google/gemma-2-9b-it", "Q4_0", "gemma2:9b"),
+            ("google/gemma-2b-it", "Q4_0", "gemma:2b"),
+            ("google/gemma-3-27b-it", "Q4_K_M", "no tag of Ollama"),
+            ("HuggingFaceTB/SmolLM2-1.7B-Instruct", "Q8_0", "smollm2:1.7b"),
+            ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Q4_0", "mixtral:8x7b"),
+            ("mistralai/Mistral-7B-Instruct-v0.2", "Q4_0", "mistral:7b-instruct-v0.2"),
+            ("openai/gpt-oss-20b", "MXFP4", "gpt-oss:20b"),
+            ("CohereLabs/c4ai-command-r-v01", "Q4_K_M", "no tag of Ollama"),
+        ] {
+            let decided = Decided::in_library(id);
+            assert_eq!(decided.gguf.as_deref(), Some(expected), "{id}");
+            assert!(decided.notes[0].1.contains(tag), "{id}: {:?}", decided.notes);
         }
     }
 }
