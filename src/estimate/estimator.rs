@@ -23,7 +23,7 @@ use crate::ledger::peak::{Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{EngineSetup, Program, Run, Version, Work};
+use crate::run::{EngineSetup, Program, Run, Tiles, Version, Work};
 use crate::units::Bytes;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -211,7 +211,11 @@ impl<'a> Estimator<'a> {
 
     /// A machine as the run finds it: with the limits that were given.
     pub(super) fn granted<'m>(&self, machine: &'m Machine) -> Cow<'m, Machine> {
-        machine.granted(self.run.engine.gpu_limit, self.run.engine.budget)
+        let Some(cap) = self.run.engine.cap else {
+            return machine.granted(self.run.engine.gpu_limit, self.run.engine.budget);
+        };
+        let granted = machine.granted(self.run.engine.gpu_limit, self.run.engine.budget);
+        Cow::Owned(Machine { cap: Some(cap), ..granted.into_owned() })
     }
 
     /// The laws of speed.
@@ -458,14 +462,18 @@ impl<'a> Estimator<'a> {
         machine: &Machine,
         range: [Version; 2],
     ) -> Result<Vec<Gpu>, PeakError> {
-        if range[0] == range[1] || self.run.engine.program.runs_gguf() {
+        let engine = &self.run.engine;
+        let perhaps = engine.tiles == Tiles::Perhaps;
+        if (range[0] == range[1] && !perhaps) || engine.program.runs_gguf() {
             return Ok(Vec::new());
         }
         let heads = self.graph().attention_heads()?;
-        let engine = &self.run.engine;
         let units = uses_matrix_units(machine, engine, range[1]);
         let versions = programs::changes(range, units, heads);
-        Ok(versions.into_iter().map(|mlx| on_mlx(machine, engine, mlx)).collect())
+        let ways: &[Tiles] = if perhaps { &[Tiles::Always, Tiles::Never] } else { &[engine.tiles] };
+        let on = |(mlx, tiles)| on_mlx(machine, &EngineSetup { tiles, ..*engine }, mlx);
+        let all = ways.iter().flat_map(|&tiles| versions.iter().map(move |&mlx| (mlx, tiles)));
+        Ok(all.map(on).collect())
     }
 
     /// Says what the engine or the model cannot do.

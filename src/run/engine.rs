@@ -1,6 +1,6 @@
 //! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
-use super::{KeptPrompts, Program, ServerTime, Version};
+use super::{KeptPrompts, MemoryCap, Program, ServerTime, Tiles, Version};
 use crate::graph::cache::KvQuantization;
 use crate::units::Bytes;
 
@@ -40,6 +40,10 @@ pub struct EngineSetup {
     pub prompt_cache: Option<Bytes>,
     /// Those that are in memory during the run.
     pub held: KeptPrompts,
+    /// The limit of memory that it sets itself, where it has one.
+    pub cap: Option<MemoryCap>,
+    /// Whether it cuts wide attention into tiles.
+    pub tiles: Tiles,
     /// What it adds to every token of a single stream, where that was published.
     pub server: Option<ServerTime>,
     /// Prompts that it reads at once, at most.
@@ -112,6 +116,8 @@ impl Default for EngineSetup {
             keeps: KeptPrompts::NONE,
             prompt_cache: None,
             held: KeptPrompts::NONE,
+            cap: None,
+            tiles: Tiles::Never,
             server: None,
             prompt_slots: 8,
             slots: 1,

@@ -2,6 +2,7 @@
 //!
 //! This folder is below the ledger, so that a replay, a speed and a prediction all read the one [`Run`].
 
+mod cap;
 mod conditions;
 mod draft;
 mod engine;
@@ -14,6 +15,7 @@ mod server;
 mod version;
 mod work;
 
+pub use cap::{CapKind, MemoryCap, Tiles};
 pub use conditions::RunConditions;
 pub use draft::{Acceptance, BadAcceptance, BadDraftTokens, Draft, DraftTokens, Drafter};
 pub use engine::{EngineSetup, JOINING, MatrixUnits, MlxRelease, PREFILL_STEP};

@@ -52,6 +52,8 @@ impl Engines {
             prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
             slots: self.slots(program, version),
             keeps: self.row(program).map_or(KeptPrompts::NONE, Engine::keeps),
+            cap: self.cap(program, version),
+            tiles: self.tiles(program, version),
             server: self.server_time(program, version),
             ..EngineSetup::default()
         }

@@ -10,6 +10,7 @@ use crate::graph::cache::STEP;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::weights::Weights;
+use crate::run::CapKind;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -53,7 +54,11 @@ pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
 
 /// Bytes that the process may take, of those that are free.
 fn process_budget(machine: &Machine, free: Bytes) -> Bytes {
-    machine.budget.map_or(free, |budget| budget.min(free))
+    let granted = machine.budget.map_or(free, |budget| budget.min(free));
+    match machine.cap_bytes() {
+        Some((cap, _, [least, _])) if cap.kind != CapKind::Waits => granted.min(least),
+        _ => granted,
+    }
 }
 
 /// What of a limit may be needed without being called tight.
