@@ -2,11 +2,12 @@
 
 mod contexts;
 mod drafted;
+mod program;
 
 use super::basis::{Basis, BasisError, Kernels, Modeled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
 use super::cluster::ClusterRefusal;
-use super::gpu::{gpu, on_mlx, uses_matrix_units};
+use super::gpu::{gpu, uses_matrix_units};
 use super::memory::{Ends, LlamaModel, MaxContext, Memory};
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
@@ -16,15 +17,15 @@ use super::towers::counting_images;
 use super::warning::Warning;
 use super::widening::Of;
 use crate::calibration::evidence::PredictedRate;
-use crate::engine::programs;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{EngineSetup, Program, Run, Tiles, Version, Work};
+use crate::run::{EngineSetup, Program, Run, Work};
 use crate::units::Bytes;
+use program::as_its_program;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -137,6 +138,7 @@ impl<'a> Estimator<'a> {
     }
 
     fn empty(coefficients: &'a Coefficients, model: Modeled<'a>, run: Run) -> Self {
+        let run = as_its_program(run, model.graph());
         Self {
             model,
             run,
@@ -453,27 +455,6 @@ impl<'a> Estimator<'a> {
         let low = others.iter().copied().fold(peak.peak_bytes, u64::min);
         let high = others.into_iter().fold(peak.peak_bytes, u64::max);
         Ok(PeaksBetween { peak, between: [low, high].map(Bytes), kept: self.kept(machine)? })
-    }
-
-    /// The GPU of a machine as those versions of MLX within a range see it that run the attention of the model
-    /// differently; none where the range is one version.
-    pub(super) fn gpus(
-        &self,
-        machine: &Machine,
-        range: [Version; 2],
-    ) -> Result<Vec<Gpu>, PeakError> {
-        let engine = &self.run.engine;
-        let perhaps = engine.tiles == Tiles::Perhaps;
-        if (range[0] == range[1] && !perhaps) || engine.program.runs_gguf() {
-            return Ok(Vec::new());
-        }
-        let heads = self.graph().attention_heads()?;
-        let units = uses_matrix_units(machine, engine, range[1]);
-        let versions = programs::changes(range, units, heads);
-        let ways: &[Tiles] = if perhaps { &[Tiles::Always, Tiles::Never] } else { &[engine.tiles] };
-        let on = |(mlx, tiles)| on_mlx(machine, &EngineSetup { tiles, ..*engine }, mlx);
-        let all = ways.iter().flat_map(|&tiles| versions.iter().map(move |&mlx| (mlx, tiles)));
-        Ok(all.map(on).collect())
     }
 
     /// Says what the engine or the model cannot do.

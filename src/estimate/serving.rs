@@ -4,6 +4,7 @@ use super::estimator::Estimator;
 use super::memory::{AutoFit, CachePool, Memory};
 use super::warning::Warning;
 use crate::engine::programs::Engines;
+use crate::graph::towers::Loader;
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::Layout;
 use crate::ledger::peak::PeakError;
@@ -40,8 +41,20 @@ impl Estimator<'_> {
         if engine.parallel.is_none() && fit < reads {
             all.push(Warning::PromptsAtOnce { program, reads, fit });
         }
+        all.extend(self.other_chunk());
         all.extend(self.own_room(machine, memory)?);
         Ok(all)
+    }
+
+    /// A larger chunk that versions of the program read prompts of such a model in.
+    fn other_chunk(&self) -> Option<Warning> {
+        let engine = &self.run().engine;
+        let row = Engines::embedded().ok()?.row(engine.program)?;
+        let varies = row.prefill_step_vlm_varies && self.graph().loader() == Loader::MlxVlm;
+        let tokens = row.prefill_step_vlm.filter(|_| varies)?;
+        let longer =
+            tokens > engine.prefill_step && self.run().work.context_tokens > engine.prefill_step;
+        longer.then_some(Warning::OtherChunk { program: engine.program, tokens })
     }
 
     /// How the program sizes the room for caches itself, where it does.

@@ -61,6 +61,13 @@ pub enum Warning {
         /// How many about fit.
         fit: u32,
     },
+    /// Versions of the program read prompts of models with towers in other chunks.
+    OtherChunk {
+        /// The program.
+        program: Program,
+        /// Tokens of a chunk in some versions.
+        tokens: u32,
+    },
     /// The program fits the context itself.
     AutoFit(AutoFit),
     /// The program reserves a pool when it starts.
@@ -147,6 +154,11 @@ impl fmt::Display for Warning {
                 f,
                 "{program} reads up to {reads} prompts at once; of this length about {fit} fit, and a client that gives up \
                  and asks again adds one (--parallel N predicts them)"
+            ),
+            Self::OtherChunk { program, tokens } => write!(
+                f,
+                "versions of {program} read prompts of models with a tower in chunks of {tokens}, which need more memory where \
+                 attention builds scores (--prefill-step {tokens} predicts them)"
             ),
             Self::AutoFit(fit) => write!(
                 f,

@@ -29,6 +29,8 @@ pub struct EngineSetup {
     pub matrix_units: MatrixUnits,
     /// Tokens of a prefill chunk.
     pub prefill_step: u32,
+    /// The same for models that are loaded with towers, where it is another one and none was asked for.
+    pub step_with_towers: Option<u32>,
     /// Whether every call of the model computes the logits of all its tokens, as mlx-lm did before 0.27.0.
     pub whole_logits: bool,
     /// Whether its caches are those of sequences that come and go: masks of attention are arrays then, and fewer kernels
@@ -54,6 +56,8 @@ pub struct EngineSetup {
     pub generating: u32,
     /// Whether and how the cache is quantized.
     pub kv: Option<KvQuantization>,
+    /// Tokens from which the program quantizes it, where these are not mlx-lm's.
+    pub kv_start: Option<u32>,
     /// Whether all routed experts are computed for every token, as by programs without kernels for chosen ones.
     pub all_experts: bool,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
@@ -111,6 +115,7 @@ impl Default for EngineSetup {
             macos: None,
             matrix_units: MatrixUnits::Auto,
             prefill_step: PREFILL_STEP,
+            step_with_towers: None,
             whole_logits: false,
             pads_sequences: false,
             keeps: KeptPrompts::NONE,
@@ -123,6 +128,7 @@ impl Default for EngineSetup {
             slots: 1,
             generating: 0,
             kv: None,
+            kv_start: None,
             all_experts: false,
             reserve: None,
             gpu_limit: None,

@@ -93,7 +93,8 @@ impl Run {
     /// The same run with prefill chunks of `prefill_step` tokens.
     #[must_use]
     pub const fn with_prefill_step(self, prefill_step: u32) -> Self {
-        Self { engine: EngineSetup { prefill_step, ..self.engine }, ..self }
+        let step_with_towers = None;
+        Self { engine: EngineSetup { prefill_step, step_with_towers, ..self.engine }, ..self }
     }
 
     /// The same run with another format of the cache.

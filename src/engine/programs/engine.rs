@@ -116,6 +116,9 @@ pub struct Engine {
     // Chunks, sequences and context.
     pub prefill_step: Option<u32>,
     pub prefill_step_vlm: Option<u32>,
+    /// Whether versions differ in that.
+    #[serde(default)]
+    pub prefill_step_vlm_varies: bool,
     pub prefill_step_recurrent: Option<u32>,
     pub prefill_step_from: Option<Release>,
     pub prefill_step_before: Option<SettingValue>,
