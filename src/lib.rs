@@ -69,8 +69,7 @@ pub mod audit;
 pub mod bench;
 #[doc(hidden)]
 pub mod calibration;
-#[doc(hidden)]
-pub mod clean;
+mod clean;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
@@ -78,15 +77,13 @@ pub mod data_dir;
 #[doc(hidden)]
 pub mod engine;
 pub mod estimate;
-#[doc(hidden)]
-pub mod files;
+mod files;
 pub mod graph;
 pub mod hardware;
 mod http;
 pub mod ledger;
 pub mod model;
-#[doc(hidden)]
-pub mod report;
+mod report;
 pub mod roofline;
 pub mod run;
 #[doc(hidden)]

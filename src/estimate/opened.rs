@@ -1,5 +1,6 @@
 //! The model a question is about: its source, its graph, and how it is quantized.
 
+mod doubts;
 mod error;
 mod format;
 mod named;
@@ -10,16 +11,16 @@ pub use error::{OpenError, Unreachable};
 use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;
 use crate::graph::{Graph, GraphError};
-use crate::ledger::weights::Weights;
 use crate::model::catalog::Models;
 use crate::model::drafts::{self, PredictionHeads};
 use crate::model::gguf::GgufMix;
-use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec};
+use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec, TextlessKind};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::{ModelSource, Origin, SourceNote, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme};
-use crate::run::{FormatOrigin, ModelFile, Program};
+use crate::run::{FormatOrigin, ModelFile, Program, PromptUse};
 use crate::units::Bytes;
+use doubts::{plain_decoder_hint, unlike_the_file, unlike_the_index};
 use format::{config_dtype, describe, label, origin, stored_dtype, upstream};
 use std::collections::HashMap;
 
@@ -60,6 +61,8 @@ pub struct OpenedModel {
     pub origin: FormatOrigin,
     /// The GGUF format that was asked for of a model that is no GGUF file.
     pub asked_gguf: Option<GgufMix>,
+    /// What it does with a prompt.
+    pub purpose: PromptUse,
     /// Lowest and highest bytes of its weights over those of the graph, where only the file tells them.
     pub weights_range: Option<[f64; 2]>,
     /// Remarks that do not put a figure in doubt.
@@ -178,9 +181,10 @@ impl OpenedModel {
             Some(model_type) => assumed(config, model_type),
             None => config,
         };
-        if let Some(what) = not_a_language_model(&config) {
-            return Err(OpenError::NotALanguageModel { name, what });
-        }
+        let purpose = purpose(&config).map_err(|what| {
+            let name = name.clone();
+            OpenError::NotALanguageModel { name, what }
+        })?;
         if let (Some(asked), Some(gguf)) = (scheme, &source.gguf) {
             let found = gguf.quantization().unwrap_or("GGUF").to_owned();
             let asked = NamedFormat::Mlx(asked);
@@ -215,11 +219,18 @@ impl OpenedModel {
             quant,
             origin,
             asked_gguf: None,
+            purpose,
             weights_range: None,
             notes: Vec::new(),
             reading: Vec::new(),
             warnings: Vec::new(),
         };
+        if let Some(what) = purpose.what() {
+            model.warnings.push(format!(
+                "{what}: it reads prompts and generates nothing; memory and the speed of reading are those of its \
+                 network in mlx-lm's operations"
+            ));
+        }
         for note in model.source.notes.clone() {
             if matches!(note, SourceNote::KeptCopy { .. }) {
                 model.reading.push(note.to_string());
@@ -228,6 +239,7 @@ impl OpenedModel {
         }
         model.warnings.extend(remarks);
         model.warnings.extend(unlike_the_file(&model));
+        model.warnings.extend(unlike_the_index(&model));
         if let Some(model_type) = &sources.assume {
             model.warnings.push(format!("read as if its model_type were '{model_type}', as asked"));
         }
@@ -309,6 +321,7 @@ impl OpenedModel {
             origin: self.origin,
             stand_in,
             weights_range: self.weights_range,
+            purpose: self.purpose,
         }
     }
 
@@ -371,6 +384,7 @@ impl OpenedModel {
             quant: scheme.to_string(),
             origin: FormatOrigin::Name,
             asked_gguf: None,
+            purpose: self.purpose,
             weights_range: None,
             notes: self.notes.clone(),
             reading: self.reading.clone(),
@@ -413,62 +427,32 @@ fn text_part(config: &Config) -> Option<Config> {
     Some(text)
 }
 
-/// What a configuration is of, where that is no language model.
-fn not_a_language_model(config: &Config) -> Option<&'static str> {
-    let of_type = || names::kind_of_type(config.model_type().ok()?);
+/// What the model of a configuration does with a prompt.
+///
+/// # Errors
+/// What it is, where that is no language model and no known network that embeds or judges.
+fn purpose(config: &Config) -> Result<PromptUse, &'static str> {
+    if let Some(what) = config.model_type().ok().and_then(names::kind_of_type) {
+        return Err(what);
+    }
     let classes = config.get("architectures").and_then(serde_json::Value::as_array);
     let mut classes = classes.into_iter().flatten().filter_map(serde_json::Value::as_str);
-    of_type().or_else(|| classes.find_map(names::kind_of_architecture))
-}
-
-/// A doubt where the graph of a GGUF file and the file differ by more than 2 % of their parameters.
-fn unlike_the_file(model: &OpenedModel) -> Option<String> {
-    let gguf = model.source.gguf.as_ref()?;
-    if model.file().stand_in {
-        return None;
+    let Some(kind) = classes.find_map(names::kind_of_architecture) else {
+        return Ok(PromptUse::Generates);
+    };
+    let known = config.model_type().is_ok_and(|t| families::find(t).is_ok());
+    match kind {
+        TextlessKind::Embedding if known => Ok(PromptUse::Embeds),
+        TextlessKind::Judge if known => Ok(PromptUse::Judges),
+        _ => Err(kind.what()),
     }
-    let stored = gguf.loaded_parameters();
-    let graph = Weights::of(&model.graph).parameters;
-    let apart = (graph as f64 / stored.max(1) as f64 - 1.0).abs();
-    (apart > 0.02).then(|| {
-        format!(
-            "the file holds {stored} parameters and the model it is taken for {graph}; weights are the file's, cache \
-             and speed are rough"
-        )
-    })
 }
 
 fn assumed(config: Config, model_type: &str) -> Config {
     config.with("model_type", model_type)
 }
 
-/// Keys of a plain decoder, and keys that rule it out.
-const DECODER: [&str; 5] =
-    ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"];
-const NOT_PLAIN: [&str; 7] = [
-    "num_experts",
-    "num_local_experts",
-    "n_routed_experts",
-    "kv_lora_rank",
-    "ssm_state_size",
-    "linear_num_key_heads",
-    "mamba_d_state",
-];
-
-fn plain_decoder_hint(config: &Config, error: &GraphError) -> Option<String> {
-    if !matches!(error, GraphError::Config(ConfigError::UnknownFamily(_))) {
-        return None;
-    }
-    let plain = DECODER.iter().all(|k| config.get(k).is_some())
-        && NOT_PLAIN.iter().all(|k| config.get(k).is_none());
-    Some(if plain {
-        "its keys look like a plain decoder; --assume llama reads it as one (no guarantee)"
-            .to_owned()
-    } else {
-        "its keys do not look like a plain decoder; --assume MODEL_TYPE reads it as another family"
-            .to_owned()
-    })
-}
-
+#[cfg(test)]
+mod field;
 #[cfg(test)]
 mod tests;

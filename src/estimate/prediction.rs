@@ -20,7 +20,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
 use crate::model::quality::PublishedLoss;
-use crate::run::{FormatOrigin, Run};
+use crate::run::{FormatOrigin, PromptUse, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -308,6 +308,12 @@ impl Prediction {
             );
         }
         all
+    }
+
+    /// Whether the model generates text, so that it has a decode speed.
+    #[must_use]
+    pub fn generates(&self) -> bool {
+        self.run.file.purpose == PromptUse::Generates
     }
 
     /// Why the intervals are wider than their classes of measurements say.

@@ -9,7 +9,7 @@ use crate::graph::towers::{Loader, ModelPart, stays_unpacked};
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::{PartSize, Weights};
 use crate::model::source::WeightFormat;
-use crate::model::{Config, ConfigError};
+use crate::model::{Config, ConfigError, DType, Scheme};
 use crate::run::{Images, Program, Run};
 use crate::units::Bytes;
 
@@ -34,6 +34,10 @@ impl OpenedModel {
     /// # Errors
     /// When the program loads towers and refuses these.
     pub fn loaded_by(mut self, program: Program) -> Result<Self, OpenError> {
+        if let Some(note) = self.projector_note(program) {
+            self.warnings.push(note);
+            return Ok(self);
+        }
         let Some(seen) = self.seen_by(program) else { return Ok(self) };
         let wanted = loads_towers(program);
         match seen {
@@ -56,7 +60,7 @@ impl OpenedModel {
     /// without them, with the reason as a doubt.
     #[must_use]
     pub fn with_towers_of(mut self, program: Program) -> Self {
-        if !loads_towers(program) {
+        if !loads_towers(program) || self.is_gguf(program) {
             return self;
         }
         match self.seen_by(program) {
@@ -76,6 +80,9 @@ impl OpenedModel {
     /// What a program loads of a model with towers, and what others would; `None` for models without.
     #[must_use]
     pub fn towers_note(&self, program: Program) -> Option<String> {
+        if let Some(note) = self.projector_note(program) {
+            return Some(note);
+        }
         let seen = self.seen_by(program)?.ok()?;
         Some(self.choice(&seen, program))
     }
@@ -83,9 +90,31 @@ impl OpenedModel {
     /// The graph with towers where the model has some and is not loaded with them yet.
     fn seen_by(&self, program: Program) -> Option<Result<Graph, GraphError>> {
         let config = self.source.config.as_ref()?;
-        let file = self.source.gguf.is_some() || program.runs_gguf();
         let open = self.graph.loader() == Loader::MlxLm && self.graph.states_towers(config);
-        (open && !file).then(|| self.with_towers(config))
+        (open && !self.is_gguf(program)).then(|| self.with_towers(config))
+    }
+
+    /// Whether the weights are those of a GGUF file.
+    const fn is_gguf(&self, program: Program) -> bool {
+        self.source.gguf.is_some() || self.asked_gguf.is_some() || program.runs_gguf()
+    }
+
+    /// What the projector file of a GGUF model with towers adds, which no figure holds.
+    fn projector_note(&self, program: Program) -> Option<String> {
+        let config = self.source.config.as_ref().filter(|_| self.is_gguf(program))?;
+        let open = self.graph.loader() == Loader::MlxLm && self.graph.states_towers(config);
+        let float = Scheme::Float(DType::BF16);
+        let seen = open.then(|| Graph::converted(config, float, Loader::MlxVlm))?.ok()?;
+        let towers = PartSize::of(&seen).into_iter().filter(|s| s.part != ModelPart::Language);
+        let bytes: u64 = towers.map(|size| size.bytes).sum();
+        // Published files in F16 are 1 to 2 % larger than the towers: header, and tensors that stay in F32.
+        let file = Bytes(bytes + bytes / 64);
+        (bytes > 0).then(|| {
+            format!(
+                "the weights are those of the language model; images need the projector, a file of its own (mmproj, \
+                 about {file} in F16), which Ollama's tags bring with them and llama.cpp loads with --mmproj"
+            )
+        })
     }
 
     fn choice(&self, seen: &Graph, program: Program) -> String {

@@ -62,6 +62,8 @@ pub enum QuantOverride {
     Default,
     /// Affine 8-bit with group size 64, whatever the scheme (routers, for example).
     EightBit,
+    /// As the scheme says, with affine groups of 32 where its own do not divide the rows.
+    GroupOf32,
     /// Stays unquantized.
     Keep,
     /// Stays unquantized in every recipe, because it is no part of the language model.

@@ -154,8 +154,6 @@ pub static FUSED_ATTENTION: Division =
 /// Qwen3.5 to 3.8.
 pub static GATED_DELTA: Division =
     tensor(&[BLOCKS, DELTA, HEAD], KeyHeads::Repeated).pipelined(LeftOver::Last);
-/// The same where the class around it has no pipeline.
-pub static GATED_DELTA_ONLY: Division = tensor(&[BLOCKS, DELTA, HEAD], KeyHeads::Repeated);
 /// Kimi K3.
 pub static KIMI: Division =
     tensor(&[BLOCKS, LATENT, KIMI_DELTA], KeyHeads::Whole).pipelined(LeftOver::First);

@@ -385,6 +385,15 @@ impl ParamBuilder {
         id
     }
 
+    /// A tensor of whole numbers of 64 bits.
+    pub fn raw_i64(&mut self, name: &str, dims: &[u64]) -> ModuleId {
+        let id = self.raw(name, dims);
+        if let Some(module) = self.params.modules.get_mut(id.index()) {
+            module.dtype = DType::I64;
+        }
+        id
+    }
+
     /// A tensor that is never packed and stays float32 in a 16-bit model (the family's `cast_predicate`).
     pub fn raw_f32(&mut self, name: &str, dims: &[u64]) -> ModuleId {
         self.add(name, ModuleKind::Raw, dims, None, true)

@@ -6,7 +6,7 @@
 use super::QuantOverride;
 use super::params::{Module, ModuleKind, Parameters};
 use crate::model::quant::Recipe;
-use crate::model::{Packing, Scheme};
+use crate::model::{Mode, Packing, Scheme};
 use thiserror::Error;
 
 /// Why mlx-lm cannot convert a model to a scheme.
@@ -59,10 +59,18 @@ pub(super) fn apply(
         _ => None,
     };
     for module in params.modules_mut() {
-        if !module.packable() || module.shape.dim(-1) % global.group != 0 {
+        if !module.packable() {
             continue;
         }
         let rule = rule(&module.path);
+        let columns = module.shape.dim(-1);
+        if columns % global.group != 0 {
+            let narrow = rule == QuantOverride::GroupOf32 && columns % 32 == 0;
+            if narrow && global.mode == Mode::Affine && recipe.is_none() {
+                module.packing = Some(Packing::affine(global.bits, 32));
+            }
+            continue;
+        }
         if rule == QuantOverride::Impossible {
             return Err(QuantizeError::Impossible { scheme, path: module.path.clone() });
         }
@@ -73,7 +81,7 @@ pub(super) fn apply(
                 Some(gpt_oss_packing(module))
             }
             None => match rule {
-                QuantOverride::Default => Some(global),
+                QuantOverride::Default | QuantOverride::GroupOf32 => Some(global),
                 QuantOverride::EightBit => Some(Packing::affine(8, 64)),
                 QuantOverride::Keep | QuantOverride::Skipped | QuantOverride::Impossible => None,
             },

@@ -87,12 +87,6 @@ impl Form {
     pub const fn may_be_laptop(self) -> bool {
         !matches!(self, Self::Desktop)
     }
-
-    /// Whether it is known to be a laptop.
-    #[must_use]
-    pub const fn is_laptop(self) -> bool {
-        matches!(self, Self::Air | Self::Mbp13 | Self::Mbp14 | Self::Mbp16)
-    }
 }
 
 /// How a figure is known.

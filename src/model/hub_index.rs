@@ -72,6 +72,20 @@ pub fn find(repo: &str) -> Option<&'static IndexedRepo> {
     INDEX.iter().find(|row| key(&row.repo) == wanted)
 }
 
+/// The most downloaded repository of that name that no other program packed: of that organization where the index has
+/// it, else of any.
+#[must_use]
+pub fn original(organization: Option<&str>, stem: &str) -> Option<&'static IndexedRepo> {
+    let wanted = key(stem);
+    let short =
+        |row: &IndexedRepo| row.repo.rsplit_once('/').is_some_and(|(_, n)| key(n) == wanted);
+    let of_that = organization.and_then(|o| find(&format!("{o}/{stem}")));
+    of_that.or_else(|| {
+        let same = INDEX.iter().filter(|row| row.format.is_empty() && short(row));
+        same.max_by_key(|row| row.downloads)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

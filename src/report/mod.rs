@@ -18,10 +18,10 @@ mod raster;
 mod terminal;
 
 pub use chart::{Axis, Chart, ChartShape, Corner, Mark};
-pub use document::{Align, Bars, Column, Document, DocumentBlock, Table};
-pub use html::{Page, PageCell, PageError, PagePart, Sortable};
+pub use document::{Align, Column, Document, DocumentBlock, Table};
+pub use html::{Page, PageCell, PagePart, Sortable};
 pub use plot::{Scatter, Series};
-pub use present::{Answer, Present, RenderError, Tagged, schema_of};
+pub use present::{Answer, Present, Tagged, schema_of};
 pub use raster::png;
 pub use terminal::{Style, width};
 

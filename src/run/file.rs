@@ -42,6 +42,30 @@ impl GgufBytes {
     }
 }
 
+/// What a model does with a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromptUse {
+    /// It generates text.
+    #[default]
+    Generates,
+    /// It embeds the prompt: nothing is generated.
+    Embeds,
+    /// It scores the prompt or sorts it into classes: nothing is generated.
+    Judges,
+}
+
+impl PromptUse {
+    /// What such a model is, where it generates nothing.
+    #[must_use]
+    pub const fn what(self) -> Option<&'static str> {
+        match self {
+            Self::Generates => None,
+            Self::Embeds => Some("an embedding model"),
+            Self::Judges => Some("a reward model or classifier"),
+        }
+    }
+}
+
 /// A file of weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelFile {
@@ -57,4 +81,6 @@ pub struct ModelFile {
     pub fp16: Option<bool>,
     /// Whether the graph is a plain decoder in place of a model that is not known.
     pub stand_in: bool,
+    /// What the model does with a prompt.
+    pub purpose: PromptUse,
 }

@@ -19,7 +19,7 @@ pub use cap::{CapKind, MemoryCap, Tiles};
 pub use conditions::RunConditions;
 pub use draft::{Acceptance, BadAcceptance, BadDraftTokens, Draft, DraftTokens, Drafter};
 pub use engine::{EngineSetup, JOINING, MatrixUnits, MlxRelease, PREFILL_STEP};
-pub use file::{FormatOrigin, GgufBytes, ModelFile};
+pub use file::{FormatOrigin, GgufBytes, ModelFile, PromptUse};
 pub use kept::KeptPrompts;
 pub use label::Label;
 pub use named::{EngineName, EngineNameError};

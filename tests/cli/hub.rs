@@ -117,6 +117,8 @@ fn an_update_goes_on_where_it_was_interrupted_and_is_written_whole() {
     let (code, out, err) = ask(&server.address, folder.path(), &update);
     assert_eq!(code, 0, "{err}");
     let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let problems = crate::schema::problems(&answer);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
     let figures = ["considered", "added", "known", "resumed"].map(|k| answer[k].to_string());
     assert_eq!(figures, ["4", "2", "1", "true"], "{out}");
     assert_eq!(answer["passed_over"][0]["id"], "nobody/packed-4bit");

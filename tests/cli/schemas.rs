@@ -4,6 +4,7 @@ use crate::json;
 use crate::schema::{Checker, problems};
 use mlxplan::cli::schemas;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -29,7 +30,7 @@ fn names_are_used_once() {
 }
 
 /// A command for every schema that can be had without MLX, and a second one where an answer has optional parts.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 38] = [
     "probe --from tests/fixtures/probe/m4pro-20-64gb.txt",
     "probe --from tests/fixtures/probe/vm-github-m1.txt",
     "models qwen3",
@@ -55,6 +56,14 @@ const COMMANDS: [&str; 30] = [
     "recommend --model qwen3-32b-4bit --mac m4max-40/64 --draft auto",
     "recommend --model 32B-4bit --mac m4max-40/128",
     "recommend --mac m4-10/32",
+    "recommend --model qwen3-8b-4bit --mac m4max-40/64 --users 4",
+    "recommend --model qwen3-8b-4bit --mac m4max-40/64 --users 4 --rate 0.1 --min-tok-s 10",
+    "predict --model qwen3-8b-4bit --mac m4max-40/64 --turn prompt=8000,cached=6000,output=400",
+    "predict --model qwen3-8b-4bit --mac m4max-40/64 --session turns=4,system=2000,prompt=300,output=400",
+    "compare --model qwen3-32b-4bit --cluster 2xm3ultra-80/96",
+    "compare --model qwen3-8b-4bit --mac m4max-40/64 --vary kv",
+    "compare --model qwen3-8b-4bit --mac m4max-40/64 --engines mlx-lm,llama.cpp",
+    "finetune --model qwen3-0.6b-4bit --mac m4max-40/64",
     "recommend --model 32B-4bit",
     "validate",
     "why --model qwen3.6-35b-a3b-8bit --mac mbp16-m5max-40-2026/128 --engine omlx@0.6.4 --macos 27.0 --measured 60",
@@ -62,13 +71,27 @@ const COMMANDS: [&str; 30] = [
     "",
 ];
 
+/// Schemas whose answers other tests look at: they need a server, the hub, MLX or two stored profiles.
+const ELSEWHERE: [&str; 5] = [
+    "mlxplan.bench/1",
+    "mlxplan.live_validation/1",
+    "mlxplan.profile/1",
+    "mlxplan.profile_comparison/1",
+    "mlxplan.update/1",
+];
+
 #[test]
 fn answers_are_what_their_schemas_say() {
+    let mut seen: BTreeSet<String> = ELSEWHERE.map(str::to_owned).into();
     for command in COMMANDS {
         let (_, answer) = json(command);
         let problems = problems(&answer);
         assert!(problems.is_empty(), "{command}:\n{}", problems.join("\n"));
+        seen.extend(answer["schema"].as_str().map(str::to_owned));
     }
+    let all: BTreeSet<String> = schemas::all().iter().map(|(name, _)| (*name).to_owned()).collect();
+    let unseen: Vec<&String> = all.difference(&seen).collect();
+    assert!(unseen.is_empty(), "no command above answers with {unseen:?}");
 }
 
 #[test]

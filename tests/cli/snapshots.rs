@@ -4,6 +4,7 @@
 //! control. Without it a changed output fails.
 
 use assert_cmd::Command;
+use regex_lite::Captures;
 use std::path::Path;
 
 /// Lines of an output that a snapshot keeps.
@@ -39,14 +40,41 @@ fn transcript(arguments: &str, width: u16, output: impl Fn(&str) -> String) -> S
     )
 }
 
-/// The first lines of a text, and how many follow.
+/// The first lines of a text, how many follow, and a digest that changes when one of them does.
 fn head(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let mut out = lines[..lines.len().min(LINES)].join("\n");
-    if lines.len() > LINES {
-        out.push_str(&format!("\n[{} more lines]", lines.len() - LINES));
+    let (first, rest) = lines.split_at(lines.len().min(LINES));
+    let mut out = first.join("\n");
+    if !rest.is_empty() {
+        out.push_str(&format!(
+            "\n[{} more lines, digest {}]",
+            rest.len(),
+            digest(&rest.join("\n"))
+        ));
     }
     out
+}
+
+/// Sixteen digits that stand for a text; numbers count to seven places, since platforms round the last ones differently.
+fn digest(text: &str) -> String {
+    let pattern = |pattern| regex_lite::Regex::new(pattern).expect("a pattern");
+    let rounded = pattern(r"\d+\.\d+(e-?\d+)?").replace_all(text, |found: &Captures<'_>| {
+        found[0].parse().map_or_else(|_| found[0].to_owned(), |value: f64| format!("{value:.6e}"))
+    });
+    let same = FILTERS.iter().fold(rounded.into_owned(), |text, (from, to)| {
+        pattern(from).replace_all(&text, *to).into_owned()
+    });
+    let digest = ring::digest::digest(&ring::digest::SHA256, same.as_bytes());
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn every_line_counts() {
+    let text = |last: &str| format!("{}{last}", "a line\n".repeat(LINES + 9));
+    assert_eq!(head(&text("\"x\": 0.125")), head(&text("\"x\": 0.12500000000000003")));
+    assert_ne!(head(&text("\"x\": 0.125")), head(&text("\"x\": 0.12501")));
+    assert_ne!(head(&text("one")), head(&text("two")));
+    assert!(head(&text("end")).contains("[10 more lines, digest "));
 }
 
 fn assert_same(name: &str, text: String) {
@@ -123,6 +151,30 @@ fn predict() {
     );
 }
 
+/// What a run does: turns of a conversation, users of a server, a draft model beside the model.
+#[test]
+fn work() {
+    let case = "--model qwen3-8b-4bit --mac m4max-40/64";
+    let session = "--session turns=12,system=2000,prompt=300,output=400";
+    every_format("session", &format!("predict {case} {session}"));
+    at_80("turn", &format!("predict {case} --turn prompt=8000,cached=6000,output=400"));
+    every_format("serving", &format!("recommend {case} --users 4"));
+    at_80("serving-rate", &format!("recommend {case} --users 4 --rate 0.1 --min-tok-s 10"));
+    let draft = "predict --model qwen3-32b-4bit --mac m4max-40/64 --draft qwen3-0.6b";
+    every_format("draft", draft);
+    at_80("drafts", "recommend --model qwen3-32b-4bit --mac m4max-40/64 --draft auto");
+}
+
+#[test]
+fn why() {
+    every_format("why", "why --model qwen3-8b-4bit --mac m2max-38/32 --measured 30");
+}
+
+#[test]
+fn finetune() {
+    every_format("finetune", "finetune --model qwen3-0.6b-4bit --mac m4max-40/64");
+}
+
 #[test]
 fn recommend() {
     every_format("recommend-class", "recommend --model 32B-4bit --mac m4max-40/128 --limit 3");
@@ -167,7 +219,9 @@ fn away_from_a_mac() {
     let program = format!("{class} --json");
     assert_same("away.json", transcript(&program, 80, of_any_machine));
     assert_same("welcome.json", transcript("--json", 80, of_any_machine));
-    assert_same("doctor.80", transcript("doctor", 80, of_any_machine));
+    for width in [80, 60] {
+        assert_same(&format!("doctor.{width}"), transcript("doctor", width, of_any_machine));
+    }
     assert_same("doctor.json", transcript("doctor --json", 80, of_any_machine));
 }
 
@@ -180,6 +234,12 @@ fn compare() {
     every_format(
         "compare-buy",
         "compare --buy --model qwen3-32b-4bit --min-tok-s 20 --budget 5000 --usd-per-kwh 0.3 --limit 5",
+    );
+    every_format("compare-cluster", "compare --model qwen3-32b-4bit --cluster 2xm3ultra-80/96");
+    every_format("compare-vary", "compare --model qwen3-8b-4bit --mac m4max-40/64 --vary kv");
+    at_80(
+        "compare-engines",
+        "compare --model qwen3-8b-4bit --mac m4max-40/64 --engines mlx-lm,llama.cpp",
     );
     at_80("compare-buy-none", "compare --buy --model qwen3-8b-4bit --min-tok-s 5000");
 }
@@ -216,7 +276,7 @@ fn calibrate() {
 fn report() {
     let case = "report --model qwen3-8b-4bit --mac m4max-40/64 m5max-40/128";
     assert_same("report.html", transcript(case, 80, text_of_page));
-    for plot in ["context", "memory", "price", "roofline"] {
+    for plot in ["context", "memory", "drafts", "cluster", "price", "roofline"] {
         let arguments = format!("{case} --plot {plot}");
         assert_same(&format!("report-{plot}.svg"), transcript(&arguments, 80, words_of_plot));
     }
@@ -255,4 +315,6 @@ fn mistakes() {
     at_80("mistake-model", "inspect qwen3-23b-4bit");
     at_80("mistake-flag", "recomend --model 32B-4bit");
     at_80("mistake-junit", "macs --format junit");
+    at_80("mistake-bench", "bench");
+    at_80("mistake-update", "update");
 }

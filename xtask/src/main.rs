@@ -10,6 +10,7 @@ mod oracle;
 mod packages;
 mod project;
 mod release;
+mod rules;
 mod run;
 mod setup;
 mod tiers;
@@ -69,6 +70,12 @@ enum Task {
     },
     /// Type-check the macOS code from Linux
     CheckMacos,
+    /// Check what dependencies may be (deny.toml) and the workflows of public CI
+    Rules {
+        /// Look for known holes too, in a database that is fetched from GitHub
+        #[arg(long)]
+        advisories: bool,
+    },
     /// Run the oracle of the tests (tests/oracle); without arguments only bring it
     Oracle {
         /// Arguments for tests/oracle/oracle.py
@@ -136,6 +143,7 @@ fn run_task(arguments: Arguments) -> Result<()> {
             setup::libraries(&project)?;
             check_macos::run(&project, true)
         }
+        Task::Rules { advisories } => rules::run(&project, advisories),
         Task::Oracle { args } if args.is_empty() => oracle::environment(&project).map(|_| ()),
         Task::Oracle { args } => oracle::run(&project, &args),
         Task::Fit { check } => fit::run(&project, check),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use xshell::Shell;
 
 /// The project's folders.
+#[derive(Clone)]
 pub struct Project {
     /// A shell whose current folder is the root of the workspace.
     pub shell: Shell,

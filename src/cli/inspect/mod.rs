@@ -30,7 +30,8 @@ const REFERENCE_GPU: Gpu = Gpu::REFERENCE;
 pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, ExitStatus)> {
     let quant = args.quant.as_deref();
     let program: Program = args.engine.parse().map_err(|e| anyhow!("--engine: {e}"))?;
-    let subject = context.one_model(&args.model, quant, args.assume.as_deref())?;
+    let subject =
+        context.any_model_for(Program::default(), &args.model, quant, args.assume.as_deref())?;
     let subject = subject.loaded_by(program)?;
     let kv = kv_quantization(args.kv_bits)?;
     let sizes = Sizes::of(&subject, &args.tokens, kv).about(&subject)?;

@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
     let run = args.drafts.on(args.run.run_on(args.machine.is_here())?);
     let program = run.engine.program;
     let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
-    let model = context.one_model_for(program, &args.model, quant, assume)?.loaded_by(program)?;
+    let model = context.any_model_for(program, &args.model, quant, assume)?.loaded_by(program)?;
     let drafts = Drafts::open(context, &args.drafts, &model, program)?;
     let basis = basis::best(context, args, &model, (&run, machine.as_ref().ok()))?;
     let mut estimator =
@@ -129,8 +129,12 @@ fn document(p: &Prediction) -> Document {
         ),
     );
     add("engine", engine_text(&p.run, Some(&p.machine)));
-    add("decode", speed_text(&p.decode));
-    add("", bound_text(&p.decode));
+    if p.generates() {
+        add("decode", speed_text(&p.decode));
+        add("", bound_text(&p.decode));
+    } else {
+        add("decode", "none: the model generates no text".to_owned());
+    }
     let pf = &p.prefill;
     add(
         "prefill",
@@ -182,7 +186,7 @@ fn document(p: &Prediction) -> Document {
         }
     }
     d.pairs(pairs);
-    if !p.at_depth.is_empty() {
+    if !p.at_depth.is_empty() && p.generates() {
         d.table(depths(&p.at_depth));
     }
     d.notes(p.warnings.iter().map(ToString::to_string).collect());

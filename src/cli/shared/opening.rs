@@ -79,6 +79,26 @@ impl Context {
         quant: Option<&str>,
         assume: Option<&str>,
     ) -> Result<Opened<'_>> {
+        let opened = self.open_any(program, model, quant, assume)?;
+        if let Opened::Model(m) = &opened
+            && let Some(what) = m.purpose.what()
+        {
+            bail!(
+                "{} is {what}, which generates no text; `predict` and `inspect` say its memory and how fast it reads",
+                m.id
+            );
+        }
+        Ok(opened)
+    }
+
+    /// The same, of any model whose network is known, also where it generates nothing.
+    fn open_any(
+        &self,
+        program: Program,
+        model: &str,
+        quant: Option<&str>,
+        assume: Option<&str>,
+    ) -> Result<Opened<'_>> {
         let sources = Sources { program, ..self.sources(assume)? };
         let opened = OpenedModel::open(model, quant, &sources).map_err(|e| {
             let hint = e.hint().map(str::to_owned);
@@ -112,7 +132,22 @@ impl Context {
         quant: Option<&str>,
         assume: Option<&str>,
     ) -> Result<OpenedModel> {
-        match self.open_for(program, model, quant, assume)? {
+        Self::one(model, self.open_for(program, model, quant, assume)?)
+    }
+
+    /// Opens a model argument that must name one model, for a program; it may be one that generates nothing.
+    pub(in crate::cli) fn any_model_for(
+        &self,
+        program: Program,
+        model: &str,
+        quant: Option<&str>,
+        assume: Option<&str>,
+    ) -> Result<OpenedModel> {
+        Self::one(model, self.open_any(program, model, quant, assume)?)
+    }
+
+    fn one(model: &str, opened: Opened<'_>) -> Result<OpenedModel> {
+        match opened {
             Opened::Model(subject) => Ok(*subject),
             Opened::Class(class) => {
                 let suffix = class.scheme.map(|s| format!("-{}", s.suffix())).unwrap_or_default();

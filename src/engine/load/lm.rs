@@ -18,6 +18,7 @@ pub(super) fn rule(block: &StoredBlock, facts: &Facts<'_>) -> Result<Rule, Refus
         "modelopt" => modelopt(block, facts),
         "mxfp4" => Ok(mxfp4(facts)),
         "mxfp8" => mxfp8(facts),
+        "fp8" if facts.fp4_experts => Ok(Rule::fp4_experts()),
         "fp8" if is_microscaling(block) => mxfp8(facts),
         "fp8" => fp8(block, facts),
         "bitnet" => bitnet(block),

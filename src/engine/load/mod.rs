@@ -126,6 +126,18 @@ enum Which {
     Experts,
 }
 
+impl Rule {
+    /// Experts in mxfp4 and the rest in mxfp8, as DeepSeek-V4 is published.
+    fn fp4_experts() -> Self {
+        Self::Packed {
+            packing: Packing::MXFP8,
+            which: Which::Linear,
+            global_scales: false,
+            format: "mxfp4-mxfp8".to_owned(),
+        }
+    }
+}
+
 /// A refusal, before its tensors are counted.
 struct Refused {
     words: Words,
@@ -156,6 +168,8 @@ struct Facts<'a> {
     has_experts: bool,
     /// Whether the family is latent attention with DeepSeek's stacking of experts.
     pops_experts: bool,
+    /// Whether the routed experts of a checkpoint in fp8 are stored in fp4 (DeepSeek-V4's `expert_dtype`).
+    fp4_experts: bool,
     stored: Option<StoredTensors<'a>>,
 }
 
@@ -177,6 +191,7 @@ pub fn load(c: &Checkpoint<'_>, loader: Loader) -> Result<Loaded, LoadError> {
         reads: families::reads(c.config),
         has_experts: has(ModuleKind::SwitchLinear),
         pops_experts: has(ModuleKind::MultiLinear),
+        fp4_experts: c.config.opt_str("expert_dtype").ok().flatten() == Some("fp4"),
         stored: c.tensors.map(StoredTensors::new),
     };
     let hints = Hints::of(block.other());
@@ -214,6 +229,9 @@ pub fn load(c: &Checkpoint<'_>, loader: Loader) -> Result<Loaded, LoadError> {
                     (Some(s), Some(mlx)) if s.any(".scales").is_some() => {
                         mlx.get(&m.path).and_then(|p| p.packing)
                     }
+                    _ if facts.fp4_experts && m.kind == ModuleKind::SwitchLinear => {
+                        Some(Packing::MXFP4)
+                    }
                     _ => hinted(m, &hints, which, packing),
                 };
                 Some(packed.filter(|p| m.shape.dim(-1) % p.group.max(1) == 0))
@@ -224,6 +242,7 @@ pub fn load(c: &Checkpoint<'_>, loader: Loader) -> Result<Loaded, LoadError> {
             Loaded { graph, format: Some(format), notes: Vec::new(), missing: Vec::new() }
         }
     };
+    loaded.notes.extend(strict::unused(c, &loaded.graph));
     if let Some(stored) = &facts.stored {
         loaded.graph.take_global_scales(|path| stored.global_scales(path));
     }

@@ -3,8 +3,10 @@
 use super::stored::Modules;
 use super::{Checkpoint, Loader};
 use crate::graph::Graph;
+use crate::graph::params::Module;
 use crate::model::source::quant_block::Override;
 use crate::model::source::{CheckpointPart, QuantBlock, part_of};
+use crate::units::Bytes;
 use std::collections::HashSet;
 
 /// What MLX says of tensors without a parameter.
@@ -16,16 +18,66 @@ pub(super) fn received(count: u64) -> String {
 const DROPPED: [&str; 5] =
     ["rotary_emb.inv_freq", "masked_bias", "attn.bias", "rotary_pos_emb.inv_freq", "freqs_cis"];
 
+/// The names of a graph's tensors.
+fn names_of(graph: &Graph) -> HashSet<String> {
+    let modules = graph.params().modules().iter();
+    modules
+        .flat_map(|m| m.tensors().map(|(part, ..)| m.tensor_name(part)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// What a file holds of the language model beyond what the graph uses, in words: by name where the files have the
+/// graph's names, else only that bytes are left. `None` where nothing is.
+pub(super) fn unused(c: &Checkpoint<'_>, graph: &Graph) -> Option<String> {
+    /// Most names that are listed.
+    const SHOWN: usize = 3;
+    /// Share of the bytes below which types of small tensors explain a difference.
+    const SMALL: f64 = 0.001;
+    let tensors = c.tensors?;
+    let layers = Some(graph.layers());
+    let of_text = |name: &str| part_of(name, layers) == CheckpointPart::Text;
+    let names = names_of(graph);
+    if names.iter().all(|name| tensors.get(name).is_some()) {
+        let mut left: Vec<_> = tensors
+            .tensors()
+            .iter()
+            .filter(|t| {
+                !names.contains(&t.name) && of_text(&t.name) && !t.name.ends_with(".global_scale")
+            })
+            .collect();
+        left.sort_by_key(|t| std::cmp::Reverse(t.bytes));
+        let total: u64 = left.iter().map(|t| t.bytes).sum();
+        let list: Vec<String> =
+            left.iter().take(SHOWN).map(|t| format!("{} ({})", t.name, Bytes(t.bytes))).collect();
+        let more = left.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        return (total > 0).then(|| {
+            format!("the files hold {} that nothing uses: {}{more}", Bytes(total), list.join(", "))
+        });
+    }
+    let text = tensors.tensors().iter().filter(|t| of_text(&t.name));
+    let stored: u64 = text.map(|t| t.bytes).sum();
+    let used: u64 = graph.params().modules().iter().map(Module::bytes).sum();
+    let left = stored.saturating_sub(used);
+    (left as f64 > SMALL * used as f64 && !has_markers(c)).then(|| {
+        format!(
+            "the files hold {} of the language model, {} more than the graph uses",
+            Bytes(stored),
+            Bytes(left)
+        )
+    })
+}
+
+/// Whether another tool packed the tensors, so that their bytes are not those of the graph.
+fn has_markers(c: &Checkpoint<'_>) -> bool {
+    c.beside.is_some() || c.config.has("quantization_config") || c.config.has("quantization")
+}
+
 /// What MLX says of tensors that the model does not have, where the files are in MLX's layout throughout.
 pub(super) fn left_over(c: &Checkpoint<'_>, graph: &Graph) -> Option<String> {
     let tensors = c.tensors?;
     let layers = Some(graph.layers());
-    let names: HashSet<String> = graph
-        .params()
-        .modules()
-        .iter()
-        .flat_map(|m| m.tensors().map(|(part, ..)| m.tensor_name(part)).collect::<Vec<_>>())
-        .collect();
+    let names = names_of(graph);
     // Of originals the family renames tensors; only where every one is there, names are those of the graph.
     if !names.iter().all(|name| tensors.get(name).is_some()) {
         return None;

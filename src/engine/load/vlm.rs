@@ -17,6 +17,7 @@ pub(super) fn rule(block: &StoredBlock, facts: &Facts<'_>) -> Result<Rule, Refus
         "hf_quant_config" => Err(Refused::text(
             "ValueError: NVFP4 global scale requires a quantized linear: language_model.model.layers.0.self_attn.q_proj",
         )),
+        "fp8" if facts.fp4_experts => Ok(Rule::fp4_experts()),
         "fp8" => fp8(block, facts),
         "compressed-tensors" => compressed(block, facts),
         "mxfp4" => Ok(packed(Packing::MXFP4, Which::Experts, false, "mxfp4")),

@@ -150,7 +150,8 @@ pub(super) fn run(
             | Kernel::ExpertRouting
             | Kernel::NormAddNorm
             | Kernel::NormAdd
-            | Kernel::ExpertCombine,
+            | Kernel::ExpertCombine
+            | Kernel::SparseAttention,
             _,
         ) => return Err(EngineError::Unsupported(format!("the kernel {kernel:?}"))),
     };

@@ -39,8 +39,8 @@ pub struct PredictionAnswer {
     /// Its pace with experts read from the SSD, where it has such and does not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streamed_experts: Option<StreamedExperts>,
-    /// Decode speed.
-    pub decode: DecodeAnswer,
+    /// Decode speed; `null` for a model that embeds or judges, which generates nothing.
+    pub decode: Option<DecodeAnswer>,
     /// Prefill speed; `null` where nothing is known of it.
     pub prefill: Option<PrefillAnswer>,
     /// What power mode and heat leave of the speeds, on laptops and where it was asked for.

@@ -211,7 +211,7 @@ impl From<&Prediction> for PredictionAnswer {
             machine: Some(p.machine.summary()),
             request: RunKeys::of(&p.run.with_reserve(reserve)),
             memory: MemoryAnswer::of(p),
-            decode: DecodeAnswer {
+            decode: p.generates().then(|| DecodeAnswer {
                 tokens_per_s: d.tokens_per_s,
                 interval_80: d.interval_80,
                 interval_90: d.interval_90,
@@ -223,7 +223,7 @@ impl From<&Prediction> for PredictionAnswer {
                 evidence: Some(d.evidence.clone()),
                 at_depth: p.at_depth.iter().copied().map(DepthAnswer::from).collect(),
                 runs_here: p.runs_here.decode.clone(),
-            },
+            }),
             prefill: Some(PrefillAnswer {
                 tokens_per_s: f.tokens_per_s,
                 ttft_s: f.ttft_s,
@@ -281,7 +281,7 @@ impl From<&TimedAlone> for PredictionAnswer {
                 parts: vec![part],
                 ..MemoryAnswer::default()
             },
-            decode: DecodeAnswer {
+            decode: Some(DecodeAnswer {
                 tokens_per_s: rates.rate,
                 interval_80: rates.interval_80,
                 interval_90: rates.interval_90,
@@ -293,7 +293,7 @@ impl From<&TimedAlone> for PredictionAnswer {
                 evidence: None,
                 at_depth: p.timing.at_depth.iter().map(at_depth).collect(),
                 runs_here: p.timing.quality.clone(),
-            },
+            }),
             prefill: p.timing.prompt.as_ref().map(|prompt| {
                 let (rates, (ttft_s, ttft_interval_90_s)) = (prompt.rates(), prompt.ttft());
                 PrefillAnswer {

@@ -1,12 +1,13 @@
 //! What names stand for: models of the catalog, files on this machine, repositories of the hub.
 
-use super::{OpenError, Opened, OpenedModel, Sources, Unreachable, stated};
+use super::{OpenError, Opened, OpenedModel, Sources, stated};
 use crate::estimate::remote;
 use crate::model::gguf::{GgufMix, Publisher};
-use crate::model::hub_index;
-use crate::model::names::{NameSpec, Resolution, Resolver};
+use crate::model::hub_index::{self, IndexedRepo};
+use crate::model::names::{NameError, NameSpec, Resolution, Resolver};
 use crate::model::source::ModelSource;
 use crate::model::{Scheme, UnknownFormat};
+use crate::run::Program;
 
 impl OpenedModel {
     /// Opens what a name stands for.
@@ -18,6 +19,10 @@ impl OpenedModel {
         if let Some(model) = remote::on_this_machine(name, (scheme, mix), sources) {
             return Ok(Opened::Model(Box::new(model)));
         }
+        let tagged = (sources.program == Program::Ollama).then(|| name.as_ollama_reads_it());
+        if let Some(tag) = tagged.flatten() {
+            return Self::named(&tag, (scheme, mix), sources);
+        }
         let found = match Resolver::new(sources.catalog).resolve(name, scheme) {
             Ok(Resolution::Class(class)) => return Ok(Opened::Class(class)),
             Ok(Resolution::One(found)) => found,
@@ -26,7 +31,13 @@ impl OpenedModel {
                     Ok(source) => Self::of_file(source, (scheme, mix), sources)
                         .map(|model| Opened::Model(Box::new(model))),
                     Err(OpenError::Unreachable(away)) => {
-                        Self::relative(away, (scheme, mix), sources)
+                        let row = hub_index::find(&away.repo);
+                        Self::relative(row, name, (scheme, mix), sources)
+                            .unwrap_or_else(|| Err(away.into()))
+                    }
+                    Err(other @ OpenError::Name(NameError::Unknown { .. })) => {
+                        let row = hub_index::original(name.organization.as_deref(), &name.stem);
+                        Self::relative(row, name, (scheme, mix), sources).unwrap_or(Err(other))
                     }
                     Err(other) => Err(other),
                 };
@@ -67,30 +78,33 @@ impl OpenedModel {
         Ok(Opened::Model(Box::new(model)))
     }
 
-    /// Opens the model that a repository is a copy of by the index of the hub, which could not be asked.
+    /// Opens the model that a repository of the index is a copy of, which could not be read itself, in the format that
+    /// `name` states.
     fn relative<'c>(
-        away: Unreachable,
+        row: Option<&IndexedRepo>,
+        name: &NameSpec,
         (scheme, mix): (Option<Scheme>, Option<GgufMix>),
         sources: &Sources<'c, '_>,
-    ) -> Result<Opened<'c>, OpenError> {
-        let row = hub_index::find(&away.repo);
-        let Some(found) = row.and_then(|row| row.relative(sources.catalog)) else {
-            return Err(away.into());
-        };
+    ) -> Option<Result<Opened<'c>, OpenError>> {
+        let row = row?;
+        let found = row.relative(sources.catalog)?;
         let id = &found.model.id;
-        let spelled = match &found.suffix {
+        let stated = name.suffix.as_ref().map(|suffix| suffix.text.clone()).or(found.suffix);
+        let spelled = match stated {
             Some(suffix) if scheme.is_none() && mix.is_none() => format!("{id}-{suffix}"),
             _ => id.clone(),
         };
-        let mut opened = Self::named(&NameSpec::parse(&spelled), (scheme, mix), sources)?;
-        if let Opened::Model(model) = &mut opened {
-            let note = format!(
-                "{} is read as {id}, {} by the index of the hub; its own files were not read",
-                away.repo, found.reason
-            );
-            model.warnings.push(note);
-        }
-        Ok(opened)
+        let opened = Self::named(&NameSpec::parse(&spelled), (scheme, mix), sources);
+        Some(opened.map(|mut opened| {
+            if let Opened::Model(model) = &mut opened {
+                let note = format!(
+                    "{} is read as {id}, {} by the index of the hub; its own files were not read",
+                    row.repo, found.reason
+                );
+                model.warnings.push(note);
+            }
+            opened
+        }))
     }
 
     /// The same model as a GGUF file of the type that a name states, which was not read.

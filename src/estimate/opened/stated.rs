@@ -3,6 +3,7 @@
 use crate::engine::programs::Engines;
 use crate::graph::families;
 use crate::model::catalog::ModelEntry;
+use crate::model::hub_index::{self, conversions::conversions};
 use crate::model::names::{Match, NameSpec, Stated};
 use crate::model::{DType, Scheme};
 use crate::run::{FormatOrigin, Program};
@@ -38,7 +39,7 @@ impl Decided {
                 Self { scheme: Some(scheme), weights_range: Some(range), ..named }
             }
             Stated::Gguf(Some(file_type)) => Self { gguf: Some(file_type.clone()), ..named },
-            Stated::Gguf(None) => Self::usual_gguf(program),
+            Stated::Gguf(None) => Self::usual_gguf(program, entry),
             Stated::Foreign(foreign) => Self { block: Some(foreign.block()), ..named },
             Stated::Mlx => Self {
                 scheme: Some(Scheme::Float(DType::BF16)),
@@ -49,21 +50,24 @@ impl Decided {
             Stated::Nothing if name.ollama.is_some() || program == Program::Ollama => {
                 Self::ollama(name.ollama.as_deref().unwrap_or(&name.stem))
             }
-            Stated::Nothing if program.runs_gguf() => Self::usual_gguf(program),
-            Stated::Nothing => Self::unstated(found, entry),
+            Stated::Nothing if program.runs_gguf() => Self::usual_gguf(program, entry),
+            Stated::Nothing => Self::unstated(found, name, entry),
         }
     }
 
     /// A GGUF file of which no type is named.
-    fn usual_gguf(program: Program) -> Self {
-        let who = if program.runs_gguf() {
-            program.name().to_owned()
+    fn usual_gguf(program: Program, entry: &ModelEntry) -> Self {
+        let who = if program.runs_gguf() { program.name() } else { "LM Studio and llama-server" };
+        let family = families::find(&entry.model_type).ok();
+        let (gguf, note) = if family.and_then(|f| f.native_scheme) == Some(Scheme::Mxfp4Q8) {
+            let note = "no GGUF type was named: MXFP4, which the model was published in";
+            ("MXFP4", note.to_owned())
         } else {
-            "LM Studio and llama-server".to_owned()
+            let note = format!("no GGUF type was named: {USUAL_GGUF}, which {who} would take");
+            (USUAL_GGUF, note)
         };
-        let note = format!("no GGUF type was named: {USUAL_GGUF}, which {who} would take");
         Self {
-            gguf: Some(USUAL_GGUF.to_owned()),
+            gguf: Some(gguf.to_owned()),
             origin: FormatOrigin::EngineDefault,
             notes: vec![(false, note)],
             ..Self::default()
@@ -83,7 +87,7 @@ impl Decided {
     }
 
     /// A name without a format, for a program on MLX.
-    fn unstated(found: &Match<'_>, entry: &ModelEntry) -> Self {
+    fn unstated(found: &Match<'_>, name: &NameSpec, entry: &ModelEntry) -> Self {
         let config = &entry.config;
         let native = Self { origin: FormatOrigin::Native, ..Self::default() };
         let family = families::find(&entry.model_type).ok();
@@ -93,12 +97,15 @@ impl Decided {
             .flatten()
             .any(|c| c.has("quantization_config"))
             || family.is_some_and(|family| family.native_scheme.is_some());
-        if found.is_repository || packed {
+        if found.is_repository || packed || is_an_original(name) {
             return native;
         }
-        let note =
-            "no format was given: 4 bit, the usual conversion for MLX; --quant bf16 is the original"
-                .to_owned();
+        let published = conversions(&entry.id).into_iter().find(|c| c.scheme == Scheme::DEFAULT);
+        let which = match published {
+            Some(conversion) => format!("4 bit, as {} has it", conversion.repo.repo),
+            None => "4 bit, the usual conversion for MLX".to_owned(),
+        };
+        let note = format!("no format was given: {which}; --quant bf16 is the original");
         Self {
             scheme: Some(Scheme::DEFAULT),
             origin: FormatOrigin::EngineDefault,
@@ -106,6 +113,13 @@ impl Decided {
             ..Self::default()
         }
     }
+}
+
+/// Whether a name is, letter for letter, that of a repository which holds no conversion.
+fn is_an_original(name: &NameSpec) -> bool {
+    let repository = name.organization.as_ref().map(|_| name.repository());
+    let row = repository.and_then(hub_index::find);
+    row.is_some_and(|row| Some(row.repo.as_str()) == repository && row.format.is_empty())
 }
 
 /// The type of Ollama's file of a tag, by `data/engines.toml`: the pattern with the most letters decides.

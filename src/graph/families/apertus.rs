@@ -1,16 +1,34 @@
 //! Apertus: norms over each query and key head, an ungated MLP with the xIELU activation.
 
 use crate::graph::parts::prelude::*;
+use crate::versions::mlx_lm;
+
+/// Why no engine of MLX runs Apertus 1.5.
+pub(super) const V1_5_RUNS_NOWHERE: &str = concat!(
+    "neither mlx-lm ",
+    mlx_lm!(),
+    " nor mlx-vlm can run this type; the figures are those of its language model under mlx-lm's apertus"
+);
+
+/// `apertus1p5`: the language model, whose head has no rows for the codes of images and sound.
+pub(super) fn build_1p5(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = c.opt_object("text_config")?.unwrap_or_else(|| c.clone());
+    build(&text.with_defaults(&[("tie_word_embeddings", false.into())]), p)
+}
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
+    let rows = c.opt_dim("output_vocab_size")?.filter(|&rows| 0 < rows && rows <= d.vocabulary);
+    let rows = rows.unwrap_or(d.vocabulary);
     let heads = d.heads(c)?;
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let bias = c.bool_or("mlp_bias", false)?;
     let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
+    let outline = d.outline(head, eps);
+    let outline = Outline { vocabulary: rows, spare_rows: d.vocabulary - rows, ..outline };
+    let decoder = outline.layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
         Sandwich::with_norms(

@@ -31,6 +31,7 @@ mod gemma3n;
 mod gemma4;
 mod glm4;
 mod glm4_moe;
+mod glm5_next;
 mod gpt2;
 mod gpt_bigcode;
 mod gpt_neox;
@@ -96,6 +97,7 @@ mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
+mod qwen4_exp;
 mod recurrent_gemma;
 mod rwkv7;
 mod seed_oss;
@@ -428,6 +430,14 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["bitnet"], bitnet::build),
     Family::of(&["iquestloopcoder"], iquestloop::build).divided(&parallel::WITH_LOOP_GATES),
     Family::of(&["afm7"], afm7::build),
+    Family::beyond(&["glm5_next"], glm5_next::build, mlx_vlm_text::ONLY_THERE),
+    Family::beyond(&["qwen4_exp", "qwen4_exp_text"], qwen4_exp::build, mlx_vlm_text::ONLY_THERE),
+    Family::beyond(&["hy_v3"], glm4_moe::build_hy, glm4_moe::HY_RUNS_NOWHERE),
+    Family::beyond(
+        &["apertus1p5", "apertus1p5_text"],
+        apertus::build_1p5,
+        apertus::V1_5_RUNS_NOWHERE,
+    ),
     Family::of_mlx_vlm(&["idefics3"], vision_text::idefics3, &towers::IDEFICS3),
     Family::of_mlx_vlm(&["smolvlm"], vision_text::smolvlm, &towers::SMOLVLM),
     Family::of_mlx_vlm(&["paligemma"], vision_text::paligemma, &towers::PALIGEMMA),

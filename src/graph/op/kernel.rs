@@ -57,4 +57,6 @@ pub enum Kernel {
     NormAdd,
     /// Norms and weighted sum of the outputs of experts: inputs outputs, scores, scale, epsilon; output y.
     ExpertCombine,
+    /// Attention of every query over the keys chosen for it: inputs q, k, v, indices; output y.
+    SparseAttention,
 }

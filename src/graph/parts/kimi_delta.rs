@@ -54,6 +54,8 @@ enum Gate {
     Low(Linear, Linear),
     /// `g_proj`.
     Full(Linear),
+    /// `fbg_a_proj`, which holds the first matrices of decay, write strength and gate, and `g_b_proj`.
+    Joined(Linear, Linear),
 }
 
 /// A Kimi Delta Attention layer.
@@ -61,9 +63,9 @@ enum Gate {
 pub struct KimiDelta {
     dims: KimiDeltaDims,
     inputs: Inputs,
-    f_a: Linear,
+    /// The first matrix of the decay and that of the write strength, where the gate does not hold them.
+    own: Option<(Linear, Linear)>,
     f_b: Linear,
-    beta: Linear,
     gate: Gate,
     a_log: ModuleId,
     dt_bias: ModuleId,
@@ -103,6 +105,30 @@ impl KimiDelta {
         })
     }
 
+    /// Declares the layer of GLM-5-Next under `self_attn`, whose matrices with the same input are one.
+    pub fn fused(p: &mut ParamBuilder, d: KimiDeltaDims, eps: f64, bound: Option<f64>) -> Self {
+        p.scope("self_attn", |p| {
+            let width = 3 * d.features();
+            let qkv = Linear::new(p, "qkv_proj", d.width, width, false);
+            let conv = Conv1d::depthwise(p, "qkv_conv.conv", width, d.kernel, false);
+            let all = Linear::new(p, "fbg_a_proj", d.width, 2 * d.dim + d.heads, false);
+            let f_b = Linear::new(p, "f_b_proj", d.dim, d.features(), false);
+            let g_b = Linear::new(p, "g_b_proj", d.dim, d.features(), false);
+            Self {
+                inputs: Inputs::Joined(qkv, conv),
+                own: None,
+                f_b,
+                gate: Gate::Joined(all, g_b),
+                a_log: p.raw_f32("A_log", &[d.heads]),
+                dt_bias: p.raw_f32("dt_bias", &[d.features()]),
+                norm: RmsNorm::new(p, "o_norm", d.dim, eps),
+                out: Linear::new(p, "o_proj", d.features(), d.width, false),
+                dims: d,
+                bound,
+            }
+        })
+    }
+
     fn finish(
         p: &mut ParamBuilder,
         d: KimiDeltaDims,
@@ -112,11 +138,13 @@ impl KimiDelta {
         a_log: &[u64],
         bound: Option<f64>,
     ) -> Self {
+        let f_a = Linear::new(p, "f_a_proj", d.width, d.dim, false);
+        let f_b = Linear::new(p, "f_b_proj", d.dim, d.features(), false);
+        let beta = Linear::new(p, "b_proj", d.width, d.heads, false);
         Self {
             inputs,
-            f_a: Linear::new(p, "f_a_proj", d.width, d.dim, false),
-            f_b: Linear::new(p, "f_b_proj", d.dim, d.features(), false),
-            beta: Linear::new(p, "b_proj", d.width, d.heads, false),
+            own: Some((f_a, beta)),
+            f_b,
             gate: if full_gate {
                 Gate::Full(Linear::new(p, "g_proj", d.width, d.features(), false))
             } else {
@@ -181,8 +209,26 @@ impl Mixer for KimiDelta {
         let heads = [b, n, d.heads as i64, d.dim as i64];
         let [q, k, v] = self.project(x, cache).map(|y| y.reshape(&heads));
         let (q, k) = normalize_keys(q, k);
-        let a = self.f_b.forward(self.f_a.forward(x)).reshape(&heads);
-        let beta = self.beta.forward(x).reshape(&heads[..3]).sigmoid();
+        let joined = match &self.gate {
+            Gate::Joined(all, _) => {
+                let at = [d.dim as u32, (d.dim + d.heads) as u32];
+                let parts: [Var<'t>; 3] = all.forward(x).split(&at, -1);
+                Some(parts)
+            }
+            Gate::Low(..) | Gate::Full(_) => None,
+        };
+        let decays = match (joined, &self.own) {
+            (Some([low, ..]), _) => low,
+            (None, Some((f_a, _))) => f_a.forward(x),
+            (None, None) => t.fail("no matrix of the decay"),
+        };
+        let a = self.f_b.forward(decays).reshape(&heads);
+        let strengths = match (joined, &self.own) {
+            (Some([_, beta, _]), _) => beta,
+            (None, Some((_, beta))) => beta.forward(x),
+            (None, None) => t.fail("no matrix of the write strength"),
+        };
+        let beta = strengths.reshape(&heads[..3]).sigmoid();
         let a_log = t.weight(self.a_log).reshape(&[d.heads as i64, 1]);
         let dt_bias = t.weight(self.dt_bias).reshape(&[d.heads as i64, d.dim as i64]);
         let g = match self.bound {
@@ -193,6 +239,7 @@ impl Mixer for KimiDelta {
         let gate = match &self.gate {
             Gate::Full(g) => g.forward(x),
             Gate::Low(a, b) => b.forward(a.forward(x)),
+            Gate::Joined(_, b) => b.forward(joined.map_or(x, |[_, _, low]| low)),
         };
         let gate = gate.reshape(&heads);
         let y = (self.norm.forward(y) * gate.sigmoid()).reshape(&[b, n, -1]);

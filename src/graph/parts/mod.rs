@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod block;
+pub mod block_index;
 pub mod deepseek_v41_attention;
 pub mod deepseek_v41_indexer;
 pub mod deepseek_v41_settings;
@@ -12,6 +13,8 @@ pub mod dense;
 pub mod dims;
 pub mod fused;
 pub mod gated_delta;
+pub mod group_index;
+pub mod hashed_table;
 pub mod hyper;
 pub mod keys;
 pub mod kimi_delta;
@@ -30,4 +33,5 @@ pub mod routed;
 pub mod routers;
 pub mod scores;
 pub mod selective;
+pub mod stream_mix;
 pub mod vision_tower;

@@ -30,6 +30,23 @@ fn embedded_catalogs_are_valid_and_complete() {
 }
 
 #[test]
+fn everything_that_ships_names_its_sources() {
+    let catalog = Macs::embedded();
+    for chip in catalog.chips().unwrap() {
+        assert!(!chip.sources.is_empty(), "{}", chip.id);
+    }
+    assert!(catalog.limits().unwrap().iter().all(|limit| !limit.sources.is_empty()));
+    for mac in catalog.macs().unwrap() {
+        assert!(!mac.sources.is_empty(), "{}", mac.id);
+        for config in &mac.configs {
+            let priced = config.usd_now.or(config.usd_launch).is_some();
+            let sourced = config.price_source.is_some() || !mac.price_sources.is_empty();
+            assert!(sourced || !priced, "{}: {config:?}", mac.id);
+        }
+    }
+}
+
+#[test]
 fn bandwidth_belongs_to_bin_and_memory() {
     let catalog = Macs::embedded();
     let gbs = |id: &str, gib| catalog.chip(id).unwrap().unwrap().bandwidth(gib).gbs();

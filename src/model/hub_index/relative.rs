@@ -8,6 +8,8 @@ use crate::model::names::{foreign_word, key};
 const STEPS: usize = 4;
 /// Share by which parameter counts of the same model differ: heads, towers and prediction layers that one has.
 const SAME: f64 = 0.03;
+/// Share by which they differ for a few added tokens, or norms that were counted apart.
+const HARDLY: f64 = 1e-4;
 
 /// A model of the catalog that a repository has the configuration of, as far as the index can tell.
 #[derive(Clone, Debug)]
@@ -39,7 +41,13 @@ impl IndexedRepo {
         let named =
             || Some((named_after(short, models).filter(same)?, "whose name and type it has"));
         let sized = || Some((self.as_large(models)?, "of the same type and number of parameters"));
-        let (model, reason) = derived.or_else(named).or_else(sized)?;
+        let nearly = || {
+            Some((
+                self.nearly_as_large(models)?,
+                "of the same type and hardly another number of parameters",
+            ))
+        };
+        let (model, reason) = derived.or_else(named).or_else(sized).or_else(nearly)?;
         Some(Relative { model, suffix: packed, reason })
     }
 
@@ -48,6 +56,16 @@ impl IndexedRepo {
         let same =
             |m: &&Summary| m.published_params == self.params && m.model_type == self.model_type;
         self.params.and_then(|_| models.models().iter().find(same))
+    }
+
+    /// The model of the catalog of the same type whose number of parameters is nearest, where only a few tokens or the
+    /// norms can make the difference.
+    fn nearly_as_large<'c>(&self, models: &'c Models) -> Option<&'c Summary> {
+        let own = self.params?;
+        let apart = |m: &Summary| m.published_params.map_or(u64::MAX, |n| n.abs_diff(own));
+        let same = models.models().iter().filter(|m| m.model_type == self.model_type);
+        let nearest = same.min_by_key(|m| apart(m))?;
+        (apart(nearest) as f64 <= HARDLY * own as f64).then_some(nearest)
     }
 
     /// The model of the catalog that a chain of derivations leads to.

@@ -142,18 +142,41 @@ pub fn kind_of_type(model_type: &str) -> Option<&'static str> {
     BY_TYPE.iter().find(|(all, _)| all.contains(&model_type)).map(|(_, what)| *what)
 }
 
+/// What comes out of a model whose type is a language model's, where it is no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextlessKind {
+    /// Vectors.
+    Embedding,
+    /// A score or a class for the whole prompt.
+    Judge,
+    /// Something for every token.
+    Encoder,
+}
+
+impl TextlessKind {
+    /// What such a model is.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Embedding => EMBEDDING,
+            Self::Judge => "a reward model or classifier",
+            Self::Encoder => "an encoder",
+        }
+    }
+}
+
 /// What a class in `architectures` makes of a model whose type is a language model's: no text comes out.
 #[must_use]
-pub fn kind_of_architecture(architecture: &str) -> Option<&'static str> {
-    const ENDINGS: [(&str, &str); 6] = [
-        ("ForSequenceClassification", "a reward model or classifier"),
-        ("RewardModel", "a reward model"),
-        ("ForTokenClassification", "a classifier"),
-        ("ForQuestionAnswering", "a classifier"),
-        ("ForMaskedLM", "an encoder"),
-        ("EmbeddingModel", EMBEDDING),
+pub fn kind_of_architecture(architecture: &str) -> Option<TextlessKind> {
+    const ENDINGS: [(&str, TextlessKind); 6] = [
+        ("ForSequenceClassification", TextlessKind::Judge),
+        ("RewardModel", TextlessKind::Judge),
+        ("ForTokenClassification", TextlessKind::Encoder),
+        ("ForQuestionAnswering", TextlessKind::Encoder),
+        ("ForMaskedLM", TextlessKind::Encoder),
+        ("EmbeddingModel", TextlessKind::Embedding),
     ];
-    ENDINGS.iter().find(|(end, _)| architecture.ends_with(end)).map(|(_, what)| *what)
+    ENDINGS.iter().find(|(end, _)| architecture.ends_with(end)).map(|(_, kind)| *kind)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub use class::{ClassMatch, ClassMember};
 pub use error::NameError;
 pub use foreign::{Foreign, foreign_word};
 pub use key::{MAX_NAME_BYTES, key};
-pub use kinds::{kind_of_architecture, kind_of_type, not_a_language_model};
+pub use kinds::{TextlessKind, kind_of_architecture, kind_of_type, not_a_language_model};
 pub use mixed::Mixed;
 pub use note::NameNote;
 pub use resolve::{Match, Resolution, Resolver, Stated, resolve};

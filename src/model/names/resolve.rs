@@ -226,11 +226,13 @@ impl<'c> Resolver<'c> {
         let found = |model, notes| one(model, name, (stated.clone(), scheme), notes);
         let with_organization = name.organization.as_ref().map(|o| format!("{o}/{}", name.stem));
         let exact = with_organization.as_deref().and_then(|full| self.exact(full));
-        let library = || name.ollama.as_ref().and_then(|_| self.exact(ollama::model(&name.stem)?));
-        if let Some(model) = exact.or_else(library).or_else(|| self.exact(&name.stem)) {
+        let library = name.ollama.as_ref().and_then(|_| ollama::model(&name.stem));
+        let in_library = || self.exact(library?);
+        let by_stem = || library.is_none().then(|| self.exact(&name.stem)).flatten();
+        if let Some(model) = exact.or_else(in_library).or_else(by_stem) {
             return Ok(found(model, Vec::new()));
         }
-        let full = with_organization.as_deref().unwrap_or(&name.stem);
+        let full = library.or(with_organization.as_deref()).unwrap_or(&name.stem);
         if let Some((copy, model)) = self.catalog.copy(full) {
             let (repo, id) = (copy.repo.clone(), model.id.clone());
             let note = NameNote::SameConfiguration { repo, id, context: copy.context };
@@ -317,8 +319,11 @@ impl<'c> Resolver<'c> {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let full = self.spellings().iter().filter(|s| s.is_full && s.model.listed);
-        distinct(full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model))
+        let full = || self.spellings().iter().filter(|s| s.is_full);
+        let all =
+            distinct(full().filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model));
+        let listed: Vec<&Summary> = all.iter().copied().filter(|m| m.listed).collect();
+        if listed.is_empty() { all } else { listed }
     }
 
     /// The error for a name that matches nothing: what it is where that is no language model, else similar names.

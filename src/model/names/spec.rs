@@ -69,6 +69,12 @@ impl NameSpec {
         Self { text: text.to_owned(), organization, stem, suffix, class, ollama }
     }
 
+    /// The name as Ollama reads it: one without a tag has the tag `latest`, where the library has that.
+    #[must_use]
+    pub fn as_ollama_reads_it(&self) -> Option<Self> {
+        ollama::with_tag(&self.text).map(Self::parse)
+    }
+
     /// Whether the organization in front is this one.
     #[must_use]
     pub fn is_of(&self, organization: &str) -> bool {

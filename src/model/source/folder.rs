@@ -45,11 +45,18 @@ pub fn load(path: &Path) -> Result<ModelSource, SourceError> {
     if !TOKENIZERS.iter().any(|name| names.contains(*name)) {
         source.notes.push(SourceNote::NoTokenizer);
     }
+    let stated = weights.index.as_ref().and_then(|index| index.total_bytes);
     if weights.names.is_empty() {
         source.notes.push(SourceNote::NoWeights);
+        let listed = stated.map(|total_bytes| SourceNote::IndexWithoutFiles { total_bytes });
+        source.notes.extend(listed);
         return Ok(source);
     }
     let tensors = read_headers(path, &weights)?;
+    let found = tensors.total_bytes();
+    if let Some(stated) = stated.filter(|&stated| stated != found && weights.unlisted.is_empty()) {
+        source.notes.push(SourceNote::TotalDisagrees { stated, found });
+    }
     source.with_tensors(tensors, &path.display().to_string())
 }
 
@@ -81,7 +88,7 @@ fn weight_files(path: &Path, names: &BTreeSet<String>) -> Result<Weights, Source
         .map_err(|problem| SourceError::ShardIndex { file: file.display().to_string(), problem })?;
     // A folder with the index but no weights at all is a download of the small files only.
     if loaded.is_empty() && !index.files.iter().any(|f| names.contains(f)) {
-        return Ok(Weights { names: Vec::new(), index: None, unlisted: Vec::new() });
+        return Ok(Weights { names: Vec::new(), index: Some(index), unlisted: Vec::new() });
     }
     if let Some(shard) = index.files.iter().find(|f| !names.contains(*f)) {
         let place = path.display().to_string();

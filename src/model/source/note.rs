@@ -44,6 +44,18 @@ pub enum SourceNote {
         /// Why it was not now.
         reason: String,
     },
+    /// The index states other bytes than the files hold.
+    TotalDisagrees {
+        /// Bytes by the index.
+        stated: u64,
+        /// Bytes by the headers.
+        found: u64,
+    },
+    /// The index of files that are not here.
+    IndexWithoutFiles {
+        /// Bytes of all tensors by the index.
+        total_bytes: u64,
+    },
     /// So many files that only the index was read.
     IndexOnly {
         /// Number of files.
@@ -75,12 +87,14 @@ impl SourceNote {
             Self::BlockDisagrees { .. }
             | Self::Ambiguous { .. }
             | Self::Unlisted(_)
+            | Self::TotalDisagrees { .. }
             | Self::GgufWithoutConfig(_)
             | Self::GgufStandIn(_) => true,
             Self::NoWeights
             | Self::Dropped(_)
             | Self::NoTokenizer
             | Self::KeptCopy { .. }
+            | Self::IndexWithoutFiles { .. }
             | Self::IndexOnly { .. } => false,
         }
     }
@@ -137,6 +151,18 @@ impl fmt::Display for SourceNote {
                 };
                 write!(f, "as the hub had it {age}: {reason}")
             }
+            Self::TotalDisagrees { stated, found } => write!(
+                f,
+                "model.safetensors.index.json states {} ({stated} B) of tensors, but the files hold {} ({found} B); the \
+                 files count",
+                Bytes(*stated),
+                Bytes(*found)
+            ),
+            Self::IndexWithoutFiles { total_bytes } => write!(
+                f,
+                "the weight files are not here; model.safetensors.index.json states {} ({total_bytes} B) of tensors",
+                Bytes(*total_bytes)
+            ),
             Self::IndexOnly { files, total_bytes } => {
                 write!(f, "{files} files; their headers were not read")?;
                 match total_bytes {

@@ -37,7 +37,7 @@ fn there(project: &Project) -> bool {
     let runs = |program: &str| {
         cmd!(sh, "{program} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok()
     };
-    match std::env::var("CHROMIUM") {
+    match sh.var("CHROMIUM") {
         Ok(given) => Path::new(&given).exists(),
         Err(_) => PROGRAMS.iter().any(|p| runs(p)) || MACOS.iter().any(|p| Path::new(p).exists()),
     }

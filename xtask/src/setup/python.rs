@@ -13,7 +13,7 @@ const HOW_TO_GET_PYTHON: &str = "install Python 3.10 or newer with venv (Debian:
 /// from another one.
 pub fn environment(project: &Project, name: &str, folder: &Path) -> Result<String> {
     let sh = &project.shell;
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = sh.var("PYTHON").unwrap_or_else(|_| "python3".into());
     let missing = |what: String| Missing::error(what, HOW_TO_GET_PYTHON);
     let version =
         cmd!(sh, "{python} -c 'import sys, venv; print(*sys.version_info[:3], sep=\".\")'")

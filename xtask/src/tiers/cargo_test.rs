@@ -3,16 +3,13 @@
 use crate::project::Project;
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use xshell::cmd;
 
 /// Runs `cargo test`, shows what it prints, and returns how many tests passed.
 pub fn run(project: &Project, arguments: &[OsString], words: &[&str]) -> Result<u64> {
-    let mut child = Command::new("cargo")
-        .arg("test")
-        .args(arguments)
-        .args(words)
-        .current_dir(project.shell.current_dir())
+    let mut child = Command::from(cmd!(project.shell, "cargo test {arguments...} {words...}"))
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo does not start")?;
@@ -20,10 +17,9 @@ pub fn run(project: &Project, arguments: &[OsString], words: &[&str]) -> Result<
     let mut passed = 0;
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
-        passed += passed_in(&String::from_utf8_lossy(&line)).unwrap_or(0);
-        let mut out = std::io::stdout().lock();
-        out.write_all(&line)?;
-        out.write_all(b"\n")?;
+        let line = String::from_utf8_lossy(&line);
+        passed += passed_in(&line).unwrap_or(0);
+        println!("{line}");
     }
     let status = child.wait()?;
     ensure!(status.success(), "cargo test {}: {status}", words.join(" "));

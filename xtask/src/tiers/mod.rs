@@ -1,51 +1,32 @@
 //! The tiers of checks, from minutes to hours. Each ends by saying what passed and what this machine left out.
-//!
-//! What both builds of mlxplan share is tested once, with MLX where the machine has it. Without MLX only the program
-//! differs: the lints of its library run for both, and of the command-line tests those that may meet MLX. Answers that
-//! hold nothing of it are tested without.
 
+mod builds;
 mod cargo_test;
 mod programs;
 pub mod steps;
 
 use crate::project::Project;
-use crate::{check_macos, oracle, setup};
-use anyhow::Result;
+use crate::{check_macos, oracle, rules, setup};
+use anyhow::{Result, anyhow};
 use std::ffi::OsString;
+use std::thread;
 use steps::Steps;
 use xshell::cmd;
-
-/// The tests of the command line.
-const CLI: &str = "cli";
-
-/// Its modules about answers that are the same with MLX and without.
-const ANSWERS: [&str; 9] = [
-    "agreement::",
-    "check::",
-    "compare::",
-    "inspect::",
-    "narrow::",
-    "recommend::",
-    "report::",
-    "schemas::",
-    "snapshots::",
-];
 
 /// Format, lints, unit tests and those of the command line, without MLX: needs Rust alone.
 pub fn check(project: &Project) -> Result<()> {
     let mut steps = Steps::default();
     format(&mut steps, project)?;
     lints_without_mlx(&mut steps, project, &["--workspace", "--all-targets"])?;
-    steps.run("tests", || {
-        cargo_test::run(project, &[], &["--workspace", "--lib", "--bins", "--test", "cli"])
-    })?;
+    builds::unit_tests(&mut steps, project)?;
+    builds::command_line(&mut steps, project)?;
     steps.finish(false)
 }
 
 /// The test vectors: against mlxplan, and a sample of them against the oracle that made them.
 pub fn conformance(project: &Project) -> Result<()> {
     let mut steps = Steps::default();
-    steps.run("vectors", || cargo_test::run(project, &[], &["--test", "conformance"]))?;
+    builds::vectors(&mut steps, project)?;
     steps.run_if_there("oracle", || oracle::sample(project))?;
     steps.finish(false)
 }
@@ -107,6 +88,27 @@ fn whole(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
     format(steps, project)?;
     let features = set_up(steps, project)?;
     let mlx = features.contains(&"mlx");
+    thread::scope(|scope| {
+        // Checking types is one thread's work, and this compiler writes into a folder of its own.
+        let aside = project.clone();
+        let macos =
+            cfg!(target_os = "linux").then(|| scope.spawn(move || check_macos::run(&aside, mlx)));
+        lints_and_documentation(steps, project, &features)?;
+        let Some(macos) = macos else { return Ok(()) };
+        steps.run_if_there("macOS types, begun beside the lints", || {
+            macos.join().map_err(|_| anyhow!("the check panicked"))?.map(|()| 0)
+        })?;
+        Ok::<_, anyhow::Error>(())
+    })?;
+    steps.run_if_there("rules for dependencies and workflows", || {
+        rules::run(project, false).map(|()| 0)
+    })?;
+    builds::all(steps, project, &features)?;
+    Ok(features)
+}
+
+fn lints_and_documentation(steps: &mut Steps, project: &Project, features: &[&str]) -> Result<()> {
+    let mlx = features.contains(&"mlx");
     let mut config = if mlx { setup::cargo_arguments(project) } else { Vec::new() };
     if !features.is_empty() {
         config.extend(["--features".into(), OsString::from(features.join(","))]);
@@ -119,35 +121,12 @@ fn whole(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
     if mlx {
         lints_without_mlx(steps, project, &["--lib", "--bins"])?;
     }
-    if cfg!(target_os = "linux") {
-        steps.run_if_there("macOS types", || check_macos::run(project, mlx).map(|()| 0))?;
-    }
     steps.run("documentation", || {
         cmd!(sh, "cargo doc {config...} --workspace --no-deps")
             .env("RUSTDOCFLAGS", "-D warnings")
             .run()?;
         Ok(0)
-    })?;
-    let name = format!("tests, features {features:?}");
-    // Examples are type-checked by the lints; linking them would prove nothing more.
-    let programs = programs::all(project, &features)?;
-    let named = programs.iter().filter(|p| !mlx || *p != CLI).flat_map(|p| ["--test", p]);
-    let targets: Vec<&str> = ["--workspace", "--lib", "--bins"].into_iter().chain(named).collect();
-    steps.run(&name, || {
-        Ok(cargo_test::run(project, config, &targets)?
-            + cargo_test::run(project, config, &["--doc"])?)
-    })?;
-    if mlx {
-        let answers = ANSWERS.iter().flat_map(|m| ["--skip", m]);
-        let words: Vec<&str> = ["--test", CLI, "--"].into_iter().chain(answers).collect();
-        steps.run("tests of the command line, with MLX", || {
-            cargo_test::run(project, config, &words)
-        })?;
-        steps.run("tests of the command line, without MLX", || {
-            cargo_test::run(project, &[], &["--test", CLI])
-        })?;
-    }
-    Ok(features)
+    })
 }
 
 /// Brings what the tests need; returns the features for which it is there.

@@ -8,6 +8,7 @@ use std::time::Instant;
 #[derive(Default)]
 pub struct Steps {
     passed: u64,
+    /// What and why, with the way to get it.
     left_out: Vec<String>,
 }
 

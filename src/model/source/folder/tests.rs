@@ -55,6 +55,25 @@ fn headers_are_optional_and_said_to_be() {
 }
 
 #[test]
+fn the_total_of_an_index_is_used_and_contradicted() {
+    let dir = tempdir().unwrap();
+    write(dir.path(), "config.json", br#"{"model_type":"llama"}"#);
+    let index = |total: u64| {
+        let map = json!({"a": "model-00001-of-00001.safetensors"});
+        json!({"metadata": {"total_size": total}, "weight_map": map}).to_string()
+    };
+    write(dir.path(), INDEX_FILE, index(12_345).as_bytes());
+    let alone = load(dir.path()).unwrap().notes;
+    assert!(alone.contains(&SourceNote::IndexWithoutFiles { total_bytes: 12_345 }), "{alone:?}");
+    write(dir.path(), "model-00001-of-00001.safetensors", &safetensors(&[("a", "BF16", &[2])]));
+    let notes = load(dir.path()).unwrap().notes;
+    let disagrees = SourceNote::TotalDisagrees { stated: 12_345, found: 4 };
+    assert!(disagrees.is_warning() && notes.contains(&disagrees), "{notes:?}");
+    write(dir.path(), INDEX_FILE, index(4).as_bytes());
+    assert_eq!(load(dir.path()).unwrap().notes, [SourceNote::NoTokenizer]);
+}
+
+#[test]
 fn sharded_folders_must_be_complete() {
     let folder = ShardedFolder::new();
     let source = load(folder.path()).unwrap();

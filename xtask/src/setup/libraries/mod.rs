@@ -15,7 +15,7 @@ pub use libmlx::PACKAGE;
 use super::python;
 use crate::packages::Missing;
 use crate::project::Project;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use xshell::cmd;
 
 /// The oldest macOS that the wheels of MLX run on.
@@ -24,7 +24,7 @@ const MACOS: &str = "14.0";
 /// Brings what mlxplan links against with the feature `mlx`.
 pub fn install(project: &Project) -> Result<()> {
     if cfg!(not(any(target_os = "linux", target_os = "macos"))) {
-        bail!("MLX runs on macOS and Linux only; mlxplan without the feature `mlx` runs here");
+        return Err(Missing::error("MLX for this system", "it runs on macOS and Linux"));
     }
     if cfg!(target_os = "macos")
         && cmd!(project.shell, "xcode-select -p").quiet().ignore_stderr().read().is_err()
@@ -34,8 +34,8 @@ pub fn install(project: &Project) -> Result<()> {
             "run `xcode-select --install`",
         ));
     }
-    let sys = mlx_sys::Source::find(project)?;
     python::environment(project, "python", &project.mlx.join("venv"))?;
+    let sys = mlx_sys::Source::find(project)?;
     libmlx::install(project)?;
     wrapper::build(project, &sys)?;
     bindings::generate(project, &sys)?;
