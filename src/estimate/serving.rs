@@ -5,10 +5,11 @@ use super::memory::{AutoFit, CachePool, Memory};
 use super::warning::Warning;
 use crate::engine::programs::Engines;
 use crate::graph::towers::Loader;
+use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::Layout;
 use crate::ledger::peak::PeakError;
-use crate::run::{CapKind, Version};
+use crate::run::Version;
 use crate::units::Bytes;
 
 /// Caches of earlier prompts that are worth a word, as a share of what is left under the limit.

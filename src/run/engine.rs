@@ -1,7 +1,8 @@
 //! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
-use super::{KeptPrompts, MemoryCap, Program, ServerTime, Tiles, Version};
+use super::{KeptPrompts, Program, ServerTime, Tiles, Version};
 use crate::graph::cache::KvQuantization;
+use crate::hardware::cap::MemoryCap;
 use crate::units::Bytes;
 
 /// Tokens of a prefill chunk of `mlx_lm.generate` (`--prefill-step-size`).

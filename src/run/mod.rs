@@ -2,7 +2,6 @@
 //!
 //! This folder is below the ledger, so that a replay, a speed and a prediction all read the one [`Run`].
 
-mod cap;
 mod conditions;
 mod draft;
 mod engine;
@@ -12,10 +11,10 @@ mod label;
 mod named;
 mod program;
 mod server;
+mod tiles;
 mod version;
 mod work;
 
-pub use cap::{CapKind, MemoryCap, Tiles};
 pub use conditions::RunConditions;
 pub use draft::{Acceptance, BadAcceptance, BadDraftTokens, Draft, DraftTokens, Drafter};
 pub use engine::{EngineSetup, JOINING, MatrixUnits, MlxRelease, PREFILL_STEP};
@@ -25,6 +24,7 @@ pub use label::Label;
 pub use named::{EngineName, EngineNameError};
 pub use program::{BadProgramName, Program, Unlisted};
 pub use server::ServerTime;
+pub use tiles::Tiles;
 pub use version::{MLX_REPLAYED, Version, VersionError};
 pub use work::{Images, ImagesError, Work};
 

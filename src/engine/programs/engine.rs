@@ -1,8 +1,8 @@
 //! A program of the catalog: versions, defaults, and what they do to memory.
 
 use super::{Drafting, KnownBy, Release};
+use crate::hardware::cap::CapKind;
 use crate::hardware::provenance::Confidence;
-use crate::run::CapKind;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 

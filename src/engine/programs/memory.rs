@@ -2,7 +2,8 @@
 
 use super::llama::{Moment, changes, number};
 use super::{Engines, Release};
-use crate::run::{MemoryCap, Program, Tiles, Version};
+use crate::hardware::cap::MemoryCap;
+use crate::run::{Program, Tiles, Version};
 
 impl Engines {
     /// The limit of memory that a version of a program sets itself, where it has one.
@@ -38,7 +39,7 @@ impl Engines {
 mod tests {
     use super::*;
     use crate::engine::programs::AskedEngine;
-    use crate::run::CapKind;
+    use crate::hardware::cap::CapKind;
 
     #[test]
     fn limits_follow_versions() {

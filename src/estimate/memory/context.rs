@@ -7,10 +7,10 @@
 use super::default_reserve;
 use super::ends::{Ends, PromptEnd};
 use crate::graph::cache::STEP;
+use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::weights::Weights;
-use crate::run::CapKind;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;

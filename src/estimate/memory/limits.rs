@@ -1,8 +1,8 @@
 //! The limits of a machine and the verdict on a need.
 
+use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
-use crate::run::CapKind;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;

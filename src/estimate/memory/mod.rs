@@ -22,10 +22,11 @@ pub use limits::{Fit, Fits, Judgment, Limit, LimitKind, Need, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 pub use longest::{longest, start};
 
+use crate::hardware::cap::CapKind;
 use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
-use crate::run::{CapKind, EngineSetup, Program};
+use crate::run::{EngineSetup, Program};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
 
+use super::cap::MemoryCap;
 use super::catalog::{Chip, LimitEntry, Mac, MacsError};
 use super::limits::{GpuLimit, MlxLimits};
 use super::provenance::{Provenance, Sourced};
 use super::tier::{ArchClass, Tier, split_metal_arch};
-use crate::run::MemoryCap;
 use crate::units::{Bytes, BytesPerSecond};
 
 pub use custom::CustomMachine;
