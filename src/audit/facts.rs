@@ -5,7 +5,7 @@ use crate::graph::Graph;
 use crate::hardware::Machine;
 use crate::hardware::catalog::Chip;
 use crate::ledger::cache;
-use crate::roofline::{Coefficients, Silicon};
+use crate::roofline::{Coefficients, Silicon, StepFeatures};
 use crate::run::{Program, Run};
 use std::rc::Rc;
 
@@ -42,6 +42,27 @@ impl Hardware {
     }
 }
 
+/// Bytes that one decode step reads for so many sequences: weights, and keys and values of the middle of the
+/// generation.
+fn step_bytes(f: &StepFeatures, context: u32, generated: u32, batch: f64) -> (f64, f64) {
+    let tokens = f64::from(context) + f64::from(generated) / 2.0;
+    (f.weight_bytes_per_step_of(batch), batch * (f.kv_bytes(tokens) + f.state_bytes))
+}
+
+/// The decode rate of all sequences, tokens per second, at which the bus of a machine carries nothing but what a step
+/// must read, for tokens of the prompt, of the output and sequences. Only several tokens a step (speculative decoding)
+/// get above it.
+#[must_use]
+pub fn fastest_decode(
+    features: &StepFeatures,
+    silicon: &Silicon,
+    (context, generated, batch): (u32, u32, u32),
+) -> f64 {
+    let batch = f64::from(batch.max(1));
+    let (weights, cache) = step_bytes(features, context, generated, batch);
+    batch * silicon.bandwidth / (weights + cache)
+}
+
 /// A model whose sizes are known.
 #[derive(Debug)]
 pub struct Known {
@@ -52,16 +73,12 @@ pub struct Known {
 }
 
 impl Known {
-    /// Bytes that one decode step reads for so many sequences: weights, and keys and values of the middle of the
-    /// generation.
+    /// See [`step_bytes`].
     pub(super) fn step_bytes(&self, context: u32, generated: u32, batch: f64) -> (f64, f64) {
-        let f = self.speed.features();
-        let tokens = f64::from(context) + f64::from(generated) / 2.0;
-        (f.weight_bytes_per_step_of(batch), batch * (f.kv_bytes(tokens) + f.state_bytes))
+        step_bytes(self.speed.features(), context, generated, batch)
     }
 
-    /// The decode rate of all sequences, tokens per second, at which the bus of a machine carries nothing but what a
-    /// step must read. Only several tokens a step (speculative decoding) get above it.
+    /// See [`fastest_decode`].
     #[must_use]
     pub fn fastest_decode(
         &self,
@@ -70,9 +87,7 @@ impl Known {
         generated: u32,
         batch: u32,
     ) -> f64 {
-        let batch = f64::from(batch.max(1));
-        let (weights, cache) = self.step_bytes(context, generated, batch);
-        batch * hardware.target.bandwidth / (weights + cache)
+        fastest_decode(self.speed.features(), &hardware.target, (context, generated, batch))
     }
 
     /// Bytes of weights, and the least that a cache of so many tokens takes; `None` when mlx-lm could not run the

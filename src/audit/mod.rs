@@ -13,7 +13,7 @@ pub mod rows;
 mod rules;
 
 pub use claim::{Claim, ClaimError};
-pub use facts::{Facts, Hardware, Known};
+pub use facts::{Facts, Hardware, Known, fastest_decode};
 pub use finding::{AuditRule, Finding, JudgedClaims, Severity, Skipped};
 
 use std::collections::HashMap;

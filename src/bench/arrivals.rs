@@ -14,6 +14,11 @@ const FASTEST: f64 = 1000.0;
 /// A decode shorter than this share of the whole answer, and faster than [`FASTEST`], was held back.
 const SHARE: f64 = 0.05;
 
+/// Pieces that came with the first hand-over. They were made before it, in a time that is not known.
+fn in_the_first(times_s: &[f64]) -> usize {
+    1 + times_s.windows(2).take_while(|w| w[1] - w[0] <= TOGETHER_S).count()
+}
+
 /// Whether arrival times, in seconds since the request, support a decode rate of so many tokens.
 #[must_use]
 pub fn support_a_rate(times_s: &[f64], generated: u32, total_s: f64) -> bool {
@@ -23,6 +28,10 @@ pub fn support_a_rate(times_s: &[f64], generated: u32, total_s: f64) -> bool {
     let handed_over = gaps + 1;
     let few = handed_over < ENOUGH;
     if few && (2 * handed_over < times_s.len() || TOKENS * handed_over < tokens) {
+        return false;
+    }
+    let first_ones = in_the_first(times_s);
+    if first_ones > TOKENS && first_ones * ENOUGH > times_s.len() {
         return false;
     }
     let span = last - first;
@@ -50,6 +59,9 @@ mod tests {
         let stall =
             times(20, |i| if i < 10 { 0.01 * f64::from(i) } else { 90.0 + 0.01 * f64::from(i) });
         assert!(support_a_rate(&stall, 20, 91.0));
+        // Bursts of four tokens after the first one: what the first ones hide is little.
+        let fours = times(128, |i| f64::from(i / 4));
+        assert!(support_a_rate(&fours, 128, 32.0));
         assert!(support_a_rate(&[0.5, 0.6, 0.7], 3, 0.7));
     }
 
@@ -59,6 +71,9 @@ mod tests {
         assert!(!support_a_rate(&at_once, 128, 12.0));
         let in_four = times(128, |i| f64::from(i / 32));
         assert!(!support_a_rate(&in_four, 128, 4.0));
+        // A buffer that fills up first, and is passed through from then on.
+        let half = times(128, |i| if i < 64 { 6.4 } else { 0.1 * f64::from(i) });
+        assert!(!support_a_rate(&half, 128, 12.8));
         // Sent on one by one by a slow proxy, after everything was there.
         let resent = times(128, |i| 12.0 + 3e-4 * f64::from(i));
         assert!(!support_a_rate(&resent, 128, 12.04));

@@ -232,16 +232,25 @@ pub fn read(path: &Path) -> io::Result<(Vec<LiveComparison>, usize)> {
     }
 }
 
+/// Longest noise of a run that is believed: a rate that differs from itself by e^10.
+const MOST_NOISE: f64 = 10.0;
+
+/// Whether a row can be what was predicted and measured.
+#[must_use]
+pub fn is_sound(row: &LiveComparison) -> bool {
+    let rates = [row.predicted, row.measured, row.interval_90[0], row.interval_90[1]];
+    let errors = [row.noise, row.timing_log_error];
+    row.version == VERSION
+        && rates.iter().all(|x| x.is_finite() && *x > 0.0)
+        && errors.iter().all(|x| (0.0..=MOST_NOISE).contains(x))
+}
+
 /// The rows of a text, and the number of lines that are none.
 #[must_use]
 pub fn parse(text: &str) -> (Vec<LiveComparison>, usize) {
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    let sound = |r: &LiveComparison| {
-        let numbers = [r.predicted, r.measured, r.interval_90[0], r.interval_90[1]];
-        r.version == VERSION && numbers.iter().all(|x| x.is_finite() && *x > 0.0)
-    };
     let rows: Vec<LiveComparison> =
-        lines.iter().filter_map(|l| serde_json::from_str(l).ok()).filter(sound).collect();
+        lines.iter().filter_map(|l| serde_json::from_str(l).ok()).filter(is_sound).collect();
     let damaged = lines.len() - rows.len();
     (rows, damaged)
 }

@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
 
 fn run(mut cli: Cli) -> Result<ExitStatus> {
     if let Some(Command::Recommend(a)) = &mut cli.command
-        && let Some(tokens) = a.users.output_tokens(&mut cli.global.output)
+        && let Some(tokens) = a.users.output_tokens(&mut cli.global.output)?
     {
         a.run.args.generate = tokens;
     }

@@ -41,6 +41,7 @@ pub use explain::Explanation;
 pub use gguf_weights::GgufWeights;
 pub use gpu::{gpu, uses_matrix_units};
 pub use memory::Memory;
+pub(crate) use opened::SIZES_HINT;
 pub use opened::{OpenError, Opened, OpenedModel, Sources, Unreachable};
 pub use power::{PowerRange, PowerSpeeds};
 pub use prediction::{Longest, Named, Prediction, RunsHere, TimedAlone};

@@ -4,8 +4,10 @@ mod doubts;
 mod error;
 mod format;
 mod named;
+mod runnable;
 mod stated;
 
+pub(crate) use error::SIZES_HINT;
 pub use error::{OpenError, Unreachable};
 
 use crate::engine::load::{self, Checkpoint, LoadError};
@@ -208,6 +210,7 @@ impl OpenedModel {
                 (text, graph, format)
             }
         };
+        runnable::check(&source, &graph)?;
         let quant = format.unwrap_or_else(|| label(&source, &graph));
         let origin = origin(&source, &config, scheme);
         let float = matches!(graph.uniform_scheme(), Some(Scheme::Float(_)));
@@ -258,7 +261,7 @@ impl OpenedModel {
     ) -> Result<(Graph, Option<String>, Vec<String>), OpenError> {
         let failed = |error: GraphError| OpenError::Graph {
             hint: plain_decoder_hint(config, &error),
-            name: source.name.clone(),
+            name: runnable::place(source),
             error,
         };
         if source.gguf.is_some() {

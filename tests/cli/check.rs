@@ -91,7 +91,7 @@ fn all_mistakes_are_reported_at_once_with_their_places() {
     let path = dir.path().join("plan.toml");
     let text = "macs = [\"m4max-40/129\", \"m4pro-20/48\"]\nresident = \"both\"\nreserv_gb = 3\n\n\
                 [[workload]]\nmodel = \"qwen3-32b-4bot\"\ncontext = 0\n\n\
-                [[workload]]\nname = \"x\"\nusers = 1.5\nmin_tok_s = -2\nkv_bits = 7\n";
+                [[workload]]\nname = \"x\"\nusers = 1.5\nmin_tok_s = -2\nmax_ttft_s = 1e300\nkv_bits = 7\n";
     std::fs::write(&path, text).expect("written");
     let (code, out, err) = run(&format!("check {}", path.display()));
     assert_eq!((code, out.as_str()), (2, ""));
@@ -104,7 +104,8 @@ fn all_mistakes_are_reported_at_once_with_their_places() {
         "plan.toml:7:11: workload 1: context: must be from 1 to 16777216, found 0",
         "workload \"x\": model: is missing",
         "workload \"x\": users: must be a whole number",
-        "workload \"x\": min_tok_s: must be above 0, found -2",
+        "workload \"x\": min_tok_s: must be from 0.001 to 1000000, found -2",
+        "workload \"x\": max_ttft_s: must be from 0.001 to 1000000, found 1e300",
         "workload \"x\": kv_bits: must be 2, 3, 4, 5, 6 or 8, found 7",
     ] {
         assert!(err.contains(expected), "{expected} is not in\n{err}");

@@ -3,7 +3,7 @@
 use crate::{mlxplan, run};
 
 /// Arguments, and words that the error must contain.
-const WRONG: [(&str, &[&str]); 24] = [
+const WRONG: [(&str, &[&str]); 29] = [
     ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
     ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),
@@ -31,6 +31,23 @@ const WRONG: [(&str, &[&str]); 24] = [
     (
         "why --model qwen3-8b-4bit --mac m4max-40/64 --measured 12 --evidence runs.json",
         &["--evidence", "leave it out"],
+    ),
+    (
+        "why --model qwen3-8b-4bit --mac m4max-40/64 --measured 1e300",
+        &["--measured", "from 0.001 to 1000000"],
+    ),
+    ("why --model qwen3-8b-4bit --mac m4max-40/64 --ttft nan", &["--ttft", "from 0.0001"]),
+    (
+        "why --model qwen3-8b-4bit --mac m4max-40/64 --measured 9 --cached 4096",
+        &["--cached 4096", "the last token", "--context"],
+    ),
+    (
+        "recommend --model qwen3-8b-4bit --mac m4max-40/64 --users 4 --output 0",
+        &["--output 0", "1048576", "./0"],
+    ),
+    (
+        "predict --model qwen3-8b-4bit --mac m4max-40/64 --evidence Cargo.toml",
+        &["Cargo.toml", "no run", "bench or validate"],
     ),
     ("probe --from Cargo.toml", &["Cargo.toml", "sysctl"]),
     ("predict --model qwen3-8b-4bit --mac m4max-40/64 --generate 1e9", &["--generate"]),
@@ -63,6 +80,52 @@ fn what_cannot_be_is_no_answer() {
             assert!(err.contains(word), "'{word}' is not in\n{err}");
         }
     }
+}
+
+/// Whichever command opens it, and in whatever role.
+#[test]
+fn sizes_that_do_not_go_together_are_named_with_their_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).expect("a folder");
+    let text = r#"{"model_type":"llama","hidden_size":512,"num_hidden_layers":2,"num_attention_heads":8,
+        "num_key_value_heads":3,"intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5}"#;
+    std::fs::write(model.join("config.json"), text).expect("it can be written");
+    let model = model.display();
+    let plan = folder.path().join("plan.toml");
+    let workload = format!("macs = [\"m4max-40/64\"]\n[[workload]]\nmodel = \"{model}\"\n");
+    std::fs::write(&plan, workload).expect("it can be written");
+    for command in [
+        format!("predict --model qwen3-8b-4bit --mac m4max-40/64 --draft {model}"),
+        format!("recommend --model {model} --mac m4max-40/64"),
+        format!("recommend --model {model} --mac m4max-40/64 --users 4"),
+        format!("compare --model {model} --mac m4max-40/64"),
+        format!("compare --model {model} --mac m4max-40/64 --vary kv"),
+        format!("compare --buy --model {model}"),
+        format!("compare --model {model} --cluster 2xm3ultra-80/512"),
+        format!("report --model {model} --mac m4max-40/64"),
+        format!("finetune --model {model} --mac m4max-40/64"),
+        format!("check {}", plan.display()),
+    ] {
+        let (code, out, err) = run(&command);
+        assert_eq!(code, 2, "{command}: {out}");
+        for word in ["config.json in", "keys [1, 3, 1, 64]", "compare hidden_size"] {
+            assert!(err.contains(word), "{command}: '{word}' is not in\n{err}");
+        }
+    }
+}
+
+/// The file is named, and not only the folder that it is in.
+#[test]
+fn a_wrong_key_is_named_with_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("c.json");
+    let text = r#"{"model_type":"llama","hidden_size":512,"num_hidden_layers":400000,"num_attention_heads":8,
+        "intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5}"#;
+    std::fs::write(&path, text).expect("it can be written");
+    let (code, _, err) = run(&format!("inspect {}", path.display()));
+    assert_eq!(code, 2);
+    assert!(err.contains("c.json: ") && err.contains("num_hidden_layers"), "{err}");
 }
 
 #[test]

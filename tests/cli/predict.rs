@@ -126,6 +126,33 @@ fn a_machine_that_is_not_in_the_catalog_can_be_described() {
     assert_eq!(v["machine"]["chip"], Value::Null);
 }
 
+fn added(list: &Value, key: &str) -> f64 {
+    list.as_array().expect("a list").iter().map(|t| t[key].as_f64().expect("a number")).sum()
+}
+
+/// Whatever a speed rests on, and with one bin or several.
+#[test]
+fn terms_add_up_to_times_and_parts_to_the_peak() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let own = crate::agreement::own_run(folder.path(), 70.0);
+    for rest in [
+        "--mac m4max-40/64 --context 1",
+        "--mac m4max-40/64 --batch 16",
+        "--mac m1max/32 --engine mlx-lm-server",
+        "--mac m4max-40/64 --engine llama.cpp",
+        &format!("--mac m4max-40/64 --evidence {own}"),
+    ] {
+        let (_, v) = json(&format!("predict --model qwen3-8b-4bit {rest}"));
+        let same = |sum: f64, pointer: &str| {
+            let whole = number(&v, pointer);
+            assert!((sum / whole - 1.0).abs() < 1e-9, "{rest}: {sum}, {pointer} is {whole}");
+        };
+        same(added(&v["decode"]["terms"], "seconds"), "/decode/seconds_per_token");
+        same(added(&v["prefill"]["terms"], "seconds"), "/prefill/ttft_s");
+        same(added(&v["memory"]["parts"], "bytes"), "/memory/peak_bytes");
+    }
+}
+
 #[test]
 fn explain_shows_ledgers_that_add_up() {
     let (code, v) = json(&format!("{QWEN} --explain"));
@@ -137,12 +164,7 @@ fn explain_shows_ledgers_that_add_up() {
         .map(|line| line["bytes"].as_u64().expect("bytes"))
         .sum();
     assert_eq!(weights, v["memory"]["weights_bytes"].as_u64().expect("bytes"));
-    let terms: f64 = v["decode"]["terms"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|t| t["seconds"].as_f64().expect("seconds"))
-        .sum();
+    let terms = added(&v["decode"]["terms"], "seconds");
     let total = number(&v, "/decode/seconds_per_token");
     assert!((terms / total - 1.0).abs() < 1e-9, "{terms} {total}");
     let (_, text, _) = run(&format!("{QWEN} --explain"));
@@ -199,6 +221,38 @@ fn own_runs_shift_a_prediction_and_say_so() {
     assert!(code == 2 && text.contains("measured on Apple M4 Max, 40 GPU cores, 64 GB"), "{text}");
     let (code, _, text) = run(&format!("{} --evidence {file}", at(4096).replace("8b", "14b")));
     assert!(code == 2 && text.contains("no run of"), "{text}");
+}
+
+/// A file of runs is somebody's word: what a machine cannot do is no run, and the reason is told.
+#[test]
+fn a_run_that_cannot_be_is_not_believed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let asked = "predict --model qwen3-8b-4bit --mac m4max-40/64";
+    for (rate, word) in [
+        (1e300, "more than the machine can do"),
+        (900.0, "more than the machine can do"),
+        (1e-300, "no run of this model"),
+    ] {
+        let file = crate::agreement::own_run(folder.path(), rate);
+        let (code, out, err) = run(&format!("{asked} --evidence {file}"));
+        assert!(code == 2 && err.contains(word), "{rate}: {out}{err}");
+    }
+    let file = crate::agreement::own_run(folder.path(), 80.0);
+    let good = std::fs::read_to_string(&file).expect("readable");
+    for (key, value, word) in [
+        ("\"noise\":0.01", "\"noise\":1e300", "no run"),
+        ("\"noise\":0.01", "\"noise\":-5", "no run"),
+        ("\"context_tokens\":4096", "\"context_tokens\":4294967295", "no prompt has"),
+    ] {
+        assert!(good.contains(key), "{good}");
+        std::fs::write(&file, good.replace(key, value)).expect("written");
+        let (code, out, err) = run(&format!("{asked} --evidence {file}"));
+        assert!(code == 2 && err.contains(word), "{value}: {out}{err}");
+    }
+    let long = good.replace("qwen3-8b-4bit", &"x".repeat(100_000));
+    std::fs::write(&file, long).expect("written");
+    let (code, _, err) = run(&format!("{asked} --evidence {file}"));
+    assert!(code == 2 && err.len() < 1000, "{} bytes", err.len());
 }
 
 /// Who made a GGUF file narrows what its format means: some publishers choose types of their own.

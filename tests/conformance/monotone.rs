@@ -2,6 +2,7 @@
 //! random and small.
 
 use mlxplan::estimate::Estimator;
+use mlxplan::estimate::speed::Term;
 use mlxplan::ledger::peak::peak;
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::model::Config;
@@ -82,6 +83,27 @@ proptest! {
         let now = times(&graph, run, &here);
         prop_assert!(no_quicker(now, times(&graph, run.with_context(context + more), &here)));
         prop_assert!(no_quicker(now, times(&graph, run.with_batch(batch + 1), &here)));
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole(
+        graph in any_graph(), context in 1u32..20_000, batch in 1u32..9, program in 0usize..Program::ALL.len(), mac in 0usize..4,
+    ) {
+        let run = Run::default().with_program(Program::ALL[program]).with_context(context).with_batch(batch);
+        let here = silicon(["m1-8/16", "m2pro-19/32", "m3max-40/64", "m5max-40/128"][mac]);
+        let coefficients = Coefficients::embedded().expect("built in");
+        if let Ok((decode, prefill)) = Estimator::of_graph(coefficients, &graph, run).rates(&here) {
+            let sum = |terms: &[Term]| terms.iter().map(|t| t.seconds).sum::<f64>();
+            let same = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+            prop_assert!(same(sum(&decode.terms), decode.seconds_per_token), "{decode:?}");
+            let prompt = f64::from(context) * f64::from(batch) / prefill.tokens_per_s;
+            prop_assert!(same(sum(&prefill.terms), prompt), "{prefill:?}");
+            prop_assert!(prefill.ttft_s > prompt, "{prefill:?}");
+        }
+        if let Ok(p) = peak(&graph, &run, GPU) {
+            let beside = p.peak_bytes.checked_sub(p.weights_bytes + p.kept_bytes);
+            prop_assert!(beside.is_some(), "{p:?}");
+        }
     }
 
     #[test]

@@ -44,6 +44,10 @@ pub enum Conduct {
     HugeLine,
     /// Only comments, without end.
     Comments,
+    /// Pieces without text, without end.
+    EmptyPieces,
+    /// Comments that tell of more and more tokens read, for so long, before the answer.
+    Progress(Duration),
     /// No token counts.
     NoUsage,
     /// These token counts (prompt, generated) instead of the true ones.
@@ -64,6 +68,8 @@ pub enum Conduct {
     RepeatsKey,
     /// Held back for so long, then handed over at once.
     HeldBack(Duration),
+    /// Held back up to the middle and handed over at once until there.
+    HalfHeldBack,
 }
 
 /// A request line and its `Authorization` header.
@@ -243,6 +249,17 @@ impl Reply<'_> {
                 stream.write_all(b": still here\n\n")?;
                 std::thread::sleep(Duration::from_millis(5));
             },
+            Conduct::EmptyPieces => loop {
+                self.emit(&self.piece(""))?;
+                std::thread::sleep(Duration::from_millis(5));
+            },
+            Conduct::Progress(time) => {
+                let begin = std::time::Instant::now();
+                while begin.elapsed() < time {
+                    write!(stream, ": keepalive {}/9000\n\n", begin.elapsed().as_millis())?;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
             _ => {}
         }
         if streamed && self.conduct != Conduct::NeverStreams { self.tokens() } else { self.whole() }
@@ -283,6 +300,12 @@ impl Reply<'_> {
             return self.end();
         }
         let mut i = 0;
+        if self.conduct == Conduct::HalfHeldBack {
+            i = wanted / 2;
+            let piece = format!("data: {}\n\n", self.piece("word "));
+            let mut stream = self.stream;
+            stream.write_all(piece.repeat(i as usize).as_bytes())?;
+        }
         while i < wanted || self.conduct == Conduct::Endless {
             // Every model takes some time for a token.
             std::thread::sleep(Duration::from_millis(2));

@@ -137,6 +137,19 @@ fn answers_without_end_are_given_up() {
 }
 
 #[test]
+fn signs_of_life_alone_prolong_nothing_and_progress_does() {
+    for program in [Program::OpenAi, Program::Ollama] {
+        let e = run(program, Conduct::EmptyPieces).unwrap_err();
+        assert!(matches!(e, HttpError::Idle(_)), "{program:?}: {e}");
+    }
+    let e = run(Program::OpenAi, Conduct::Comments).unwrap_err();
+    assert!(matches!(e, HttpError::Idle(_)) && e.to_string().contains("--stall-timeout"), "{e}");
+    assert_eq!(e.kind(), FailureKind::Timeout);
+    let t = run(Program::OpenAi, Conduct::Progress(Duration::from_millis(1200))).unwrap();
+    assert!(t.ttft_s.unwrap() > 1.0, "{t:?}");
+}
+
+#[test]
 fn pieces_are_never_counted_as_tokens() {
     for program in [Program::OpenAi, Program::Ollama] {
         let t = run(program, Conduct::NoUsage).unwrap();
@@ -224,4 +237,8 @@ fn an_answer_that_was_held_back_has_no_rate() {
     let figures = (t.ttft_s, t.decode_tokens_per_s, t.prefill_tokens_per_s);
     assert_eq!(figures, (None, None, None));
     assert!(t.end_to_end_tokens_per_s.is_some());
+    // 10 of the 20 tokens stood in a buffer: a rate from the others' times would be twice as high.
+    let half = run(Program::OpenAi, Conduct::HalfHeldBack).unwrap();
+    assert!(half.flags.contains(&TrialFlag::Burst), "{:?}", half.flags);
+    assert_eq!((half.ttft_s, half.decode_tokens_per_s), (None, None));
 }

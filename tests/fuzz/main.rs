@@ -5,6 +5,8 @@
 //! other places (`MLXPLAN_FUZZ_SEED`). An input that fails is kept in `target/fuzz` and belongs into the corpus, whose
 //! files are all parsed as they are, too.
 
+#[cfg(feature = "mcp")]
+mod agent;
 mod spoil;
 mod targets;
 
@@ -30,15 +32,20 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|p| std::fs::read(p).expect("a seed")).collect()
 }
 
+/// Keeps an input that failed.
+fn keep(target: &str, input: &[u8]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join(format!("{target}-{:016x}", spoil::fingerprint(input)));
+    std::fs::write(&path, input).expect("written");
+    path
+}
+
 /// Feeds one input; keeps it where the parser panics.
 fn feed(target: &str, parse: targets::Parse, input: &[u8]) -> Duration {
     let begin = Instant::now();
     if catch_unwind(AssertUnwindSafe(|| parse(input))).is_err() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let path = folder.join(format!("{target}-{:016x}", spoil::fingerprint(input)));
-        std::fs::write(&path, input).expect("written");
-        panic!("{target}: a panic on the input in {}", path.display());
+        panic!("{target}: a panic on the input in {}", keep(target, input).display());
     }
     begin.elapsed()
 }
@@ -75,11 +82,15 @@ macro_rules! targets {
             let mut found: Vec<String> =
                 entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
             found.sort();
-            let mut known = [$(stringify!($name)),*];
+            // That of an agent's messages is in `agent`.
+            let mut known = vec!["mcp", $(stringify!($name)),*];
             known.sort();
             assert_eq!(found, known);
         }
     };
 }
 
-targets!(bench claims config evidence gguf mac measurements name plan probe profile repository safetensors shards);
+targets!(
+    bench beyond catalog claims config evidence flag gguf hardware mac measurements name plan probe profile repository
+    safetensors session shards vocabulary
+);

@@ -1,14 +1,22 @@
 //! The parsers of what others wrote. Each takes bytes, and goes on with what it read as mlxplan does.
 
 use mlxplan::advise::check;
+use mlxplan::advise::cluster::ClusterSpec;
+use mlxplan::advise::session::{SessionSpec, TurnSpec};
+use mlxplan::advise::use_case::UseCase;
 use mlxplan::audit::claim;
 use mlxplan::calibration::{Profile, evidence};
+use mlxplan::data_dir::DataDirs;
 use mlxplan::graph::tape::Routing;
 use mlxplan::hardware::probe;
+use mlxplan::ledger::llama_cpp::KvType;
+use mlxplan::model::drafts::Vocabulary;
 use mlxplan::model::source::hub::RepoRef;
 use mlxplan::model::source::{safetensors, shards};
-use mlxplan::model::{Config, Scheme, parse_model_spec, source::GgufInfo};
-use mlxplan::{Graph, Macs, bench, ledger, validation};
+use mlxplan::model::{Config, NamedFormat, Scheme, parse_model_spec, source::GgufInfo};
+use mlxplan::run::{Acceptance, DraftTokens, EngineName, Images, Version};
+use mlxplan::units::Bytes;
+use mlxplan::{Graph, Macs, Models, bench, ledger, validation};
 use std::sync::LazyLock;
 
 /// A parser; only that it returns matters.
@@ -111,6 +119,86 @@ pub fn name(input: &[u8]) {
 /// What people call Macs.
 pub fn mac(input: &[u8]) {
     let _ = mlxplan::resolve_mac(&text(input), &MACS).map_err(|e| e.to_string());
+}
+
+/// Data of the user that adds to the built-in one, under the name that it would have.
+fn in_a_folder(name: &str, input: &[u8]) -> (tempfile::TempDir, DataDirs) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(name), input).expect("written");
+    let dirs = DataDirs::new(vec![folder.path().to_owned()]);
+    (folder, dirs)
+}
+
+/// `chips.toml`, `macs.toml` and `gpu_memory_limits.toml` of the user.
+pub fn hardware(input: &[u8]) {
+    let text = text(input);
+    if text.contains("[[chip") {
+        let (_folder, dirs) = in_a_folder("chips.toml", input);
+        let _ = Macs::new(dirs).chips().map_err(|e| e.to_string());
+    } else if text.contains("[[mac") {
+        let (_folder, dirs) = in_a_folder("macs.toml", input);
+        let _ = Macs::new(dirs).macs().map_err(|e| e.to_string());
+    } else {
+        let (_folder, dirs) = in_a_folder("gpu_memory_limits.toml", input);
+        let _ = Macs::new(dirs).limits().map_err(|e| e.to_string());
+    }
+}
+
+/// `models.json` of the user.
+pub fn catalog(input: &[u8]) {
+    let (_folder, dirs) = in_a_folder("models.json", input);
+    if let Ok(models) = Models::load(&dirs) {
+        let own = models.models().iter().find(|m| m.id.starts_with("a/"));
+        if let Some(Ok(entry)) = own.map(mlxplan::model::Summary::entry) {
+            runs(&entry.config);
+        }
+    }
+}
+
+/// A session as a file, or a turn or session as a flag.
+pub fn session(input: &[u8]) {
+    let text = text(input);
+    let _ = text.parse::<TurnSpec>().map_err(|e| e.to_string());
+    let file = SessionSpec::read("x.toml", &text);
+    for session in [file, text.parse()].into_iter().flatten() {
+        let last = session.turns as usize;
+        let _ = (0..=last).map(|n| session.turn(n)).count();
+    }
+}
+
+/// Recorded measurements beyond one stream.
+pub fn beyond(input: &[u8]) {
+    let _ = validation::beyond::read_beyond("x.csv", &text(input)).map_err(|e| e.to_string());
+}
+
+/// `tokenizer.json`, as far as drafts compare it.
+pub fn vocabulary(input: &[u8]) {
+    if let Ok(vocabulary) = Vocabulary::parse(&text(input)) {
+        let _ = vocabulary.marks("<|end|>", 3);
+    }
+}
+
+/// Values of flags and of keys of plans that have a form of their own.
+pub fn flag(input: &[u8]) {
+    fn tried<T: std::str::FromStr<Err: ToString>>(text: &str) {
+        let _ = text.parse::<T>().map_err(|e| e.to_string());
+    }
+    let text = text(input);
+    let parsers: [fn(&str); 12] = [
+        tried::<ClusterSpec>,
+        tried::<NamedFormat>,
+        tried::<Scheme>,
+        tried::<Bytes>,
+        tried::<Images>,
+        tried::<Acceptance>,
+        tried::<DraftTokens>,
+        tried::<EngineName>,
+        tried::<Version>,
+        tried::<UseCase>,
+        tried::<KvType>,
+        tried::<mlxplan::Program>,
+    ];
+    parsers.iter().for_each(|parse| parse(&text));
 }
 
 /// Addresses of repositories.

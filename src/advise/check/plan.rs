@@ -13,6 +13,7 @@ use crate::run::Images;
 use crate::units::{Bytes, SizeError};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 /// Workloads, the Macs they are to run on, and what must hold.
@@ -220,9 +221,9 @@ fn read_workload(
     let kv = read_kv(entry);
     let prompt_cache = size(entry, "prompt_cache");
     let evidence: Option<String> = entry.optional("evidence");
-    let min_tok_s = above_zero(entry, "min_tok_s");
-    let max_ttft_s = above_zero(entry, "max_ttft_s");
-    let rate = above_zero(entry, "rate");
+    let min_tok_s = bounded(entry, "min_tok_s", 1e-3..=1e6);
+    let max_ttft_s = bounded(entry, "max_ttft_s", 1e-3..=1e6);
+    let rate = bounded(entry, "rate", 1e-6..=1e4);
     let headroom = gigabytes(entry, "headroom_gb").unwrap_or_default();
     let quant: Option<String> = entry.optional("quant");
     let model: String = entry.required("model", None)?;
@@ -308,13 +309,9 @@ impl Field for Images {
     }
 }
 
-fn above_zero(entry: &mut DataEntry<'_>, key: &str) -> Option<f64> {
-    let value: f64 = entry.optional(key)?;
-    if value > 0.0 {
-        return Some(value);
-    }
-    entry.wrong(key, format!("must be above 0, found {value}"));
-    None
+/// A number within the bounds that the flag of the same name has.
+fn bounded(entry: &mut DataEntry<'_>, key: &str, range: RangeInclusive<f64>) -> Option<f64> {
+    entry.has(key).then(|| entry.within(key, None, range))?
 }
 
 /// A size with its unit.

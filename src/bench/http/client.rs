@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// Time to open a connection.
     pub connect: Duration,
-    /// Longest time without a byte; also the longest time to the first token, unless the server sends signs of life.
+    /// Longest time without a byte, and without text or progress: signs of life alone do not prolong a request.
     pub silence: Duration,
     /// Longest time of a whole request.
     pub total: Duration,
@@ -99,6 +99,8 @@ pub(super) struct Lines {
     searched: usize,
     read: u64,
     at: Instant,
+    /// When text or progress was last seen.
+    news: Instant,
     ended: bool,
 }
 
@@ -216,6 +218,7 @@ impl Lines {
             searched: 0,
             read: 0,
             at,
+            news: started,
             ended: false,
         }
     }
@@ -241,7 +244,21 @@ impl Lines {
                 self.searched = 0;
                 return Ok((!line.is_empty()).then(|| self.line(line)));
             }
+            self.still_alive()?;
             self.fill()?;
+        }
+    }
+
+    /// What arrived at `at` was text, or told of progress.
+    pub fn heard(&mut self, at: Instant) {
+        self.news = at;
+    }
+
+    /// A server may send comments or empty pieces for ever, although nothing comes of them.
+    fn still_alive(&self) -> Result<(), HttpError> {
+        match self.at.saturating_duration_since(self.news) > self.limits.silence {
+            true => Err(HttpError::Idle(self.limits.silence)),
+            false => Ok(()),
         }
     }
 

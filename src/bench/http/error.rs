@@ -43,6 +43,9 @@ pub enum HttpError {
     /// Nothing arrived for too long.
     #[error("nothing arrived for {} s (--stall-timeout)", .0.as_secs())]
     Silent(Duration),
+    /// Signs of life arrived, but for too long neither text nor progress.
+    #[error("no text arrived for {} s, only signs of life that tell of no progress (--stall-timeout)", .0.as_secs())]
+    Idle(Duration),
     /// The whole request took too long.
     #[error("the answer was not complete after {} s (--timeout)", .0.as_secs())]
     Deadline(Duration),
@@ -91,7 +94,7 @@ impl HttpError {
     pub const fn kind(&self) -> FailureKind {
         match self {
             Self::Connect { .. } | Self::NotReady(_) => FailureKind::Connection,
-            Self::Silent(_) | Self::Deadline(_) => FailureKind::Timeout,
+            Self::Silent(_) | Self::Idle(_) | Self::Deadline(_) => FailureKind::Timeout,
             Self::Cut(_) => FailureKind::CutOff,
             Self::Status { status: 429, .. } => FailureKind::RateLimited,
             Self::Status { .. } => FailureKind::Status,

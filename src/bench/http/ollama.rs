@@ -78,6 +78,7 @@ pub(super) fn generate(
         let text = message.thinking.unwrap_or_default() + &message.content.unwrap_or_default();
         if !text.is_empty() {
             out.text.push_str(&text);
+            lines.heard(line.at);
             if prompt.stream {
                 out.arrivals_s.push(at);
             }

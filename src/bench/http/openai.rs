@@ -139,6 +139,7 @@ pub(super) fn generate(
             let said = super::error::message(&event.data);
             return Err(HttpError::Reported(events.lines.hide_key(said)));
         }
+        let before = seen.out.text.len();
         let answer: Answer = serde_json::from_str(&event.data).map_err(|e| {
             let text = events.lines.hide_key(shorten(&event.data));
             HttpError::Protocol(format!("an event is no chat completion chunk ({e}): {text}"))
@@ -147,6 +148,9 @@ pub(super) fn generate(
             HttpError::Reported(text) => HttpError::Reported(events.lines.hide_key(text)),
             other => other,
         })?;
+        if seen.out.text.len() > before {
+            events.lines.heard(event.at);
+        }
     }
     seen.out.total_s = seconds(started, last);
     seen.done(done)

@@ -19,6 +19,17 @@ pub(super) struct Event {
 struct Pending {
     data: Option<(String, Instant)>,
     name: String,
+    /// The most tokens of the prompt that a comment called processed.
+    processed: u64,
+    /// When a comment last told of more.
+    progress: Option<Instant>,
+}
+
+/// Tokens that a comment such as mlx_lm.server's `keepalive 512/2048` calls processed.
+fn processed(comment: &str) -> Option<u64> {
+    let (before, after) = comment.split_once('/')?;
+    after.trim_start().starts_with(|c: char| c.is_ascii_digit()).then_some(())?;
+    before.trim_end().rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 impl Pending {
@@ -42,7 +53,13 @@ impl Pending {
                 None => self.data = Some((value.to_owned(), line.at)),
             },
             "event" => self.name = value.to_owned(),
-            // Comments (an empty field) are signs of life; `id` and `retry` mean nothing here.
+            // A comment is a sign of life, and worth waiting for where its number grows.
+            "" => {
+                if let Some(more) = processed(value).filter(|&n| n > self.processed) {
+                    (self.processed, self.progress) = (more, Some(line.at));
+                }
+            }
+            // `id` and `retry` mean nothing here.
             _ => {}
         }
         None
@@ -69,8 +86,12 @@ impl Events {
     /// The next event; `None` at the end. An event whose closing empty line is missing at the end counts too.
     pub fn next_event(&mut self) -> Result<Option<Event>, HttpError> {
         while let Some(line) = self.lines.next_line()? {
-            if let Some(event) = self.pending.line(line) {
-                return Ok(Some(event));
+            let event = self.pending.line(line);
+            if let Some(at) = self.pending.progress.take() {
+                self.lines.heard(at);
+            }
+            if event.is_some() {
+                return Ok(event);
             }
         }
         Ok(self.pending.complete())
@@ -104,6 +125,26 @@ mod tests {
         );
         assert_eq!(events("data\n\n"), [plain("")]);
         assert_eq!(events("{\"error\":\"x\"}"), [plain("{\"error\":\"x\"}")]);
+    }
+
+    #[test]
+    fn progress_is_a_number_that_grows() {
+        assert_eq!(processed(" keepalive 512/2048"), Some(512));
+        assert_eq!(processed("processing: 7 / 9 tokens"), Some(7));
+        for none in
+            ["ping", "ping - 2026-11-30 14:00:00", "and/or", "1/x", "99999999999999999999/1"]
+        {
+            assert_eq!(processed(none), None, "{none}");
+        }
+        let mut pending = Pending::default();
+        let mut told = |text: &str| {
+            pending.line(StreamLine { text: text.to_owned(), at: Instant::now() });
+            pending.progress.take().is_some()
+        };
+        assert!(told(": keepalive 512/2048"));
+        assert!(!told(": keepalive 512/2048"));
+        assert!(!told(": ping"));
+        assert!(told(": keepalive 1024/2048"));
     }
 
     proptest::proptest! {

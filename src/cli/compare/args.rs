@@ -3,6 +3,7 @@
 use super::cluster::spec::LinkArg;
 use crate::advise::cluster::ClusterSpec;
 use crate::cli::shared::names;
+use crate::cli::shared::numbers::number;
 use crate::cli::shared::run_args::RunArgs;
 use crate::run::EngineName;
 use clap::{Args, ValueEnum};
@@ -150,12 +151,4 @@ pub struct MoneyArgs {
     /// Price in USD of a million generated tokens elsewhere: the break-even is against it
     #[arg(long, value_name = "USD", value_parser = |s: &str| number(s, 1e-6, 1e6))]
     pub api_usd_per_mtok: Option<f64>,
-}
-
-/// A number within bounds beyond which nothing that is bought or paid lies.
-fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if (least..=most).contains(&x) => Ok(x),
-        _ => Err(format!("a number from {least} to {most}")),
-    }
 }

@@ -12,8 +12,8 @@ use crate::units::Bytes;
 pub(super) fn add(d: &mut Document, p: &Prediction, found: &Explanation) {
     d.heading("Decode step, by term");
     d.table(terms(&p.decode.terms));
-    d.heading("Prefill, by term");
-    d.table(terms(&p.prefill.terms));
+    d.heading("Time to first token, by term");
+    d.table(terms(&p.prefill.terms_to_first_token()));
     d.heading("Weights, by kind of module");
     d.table(ledger(&found.weights));
     if let (Some(m), Some(peak), Some(all)) = (&p.memory, &found.peak, &found.steps) {

@@ -1,5 +1,7 @@
 //! `--evidence FILE`: what was measured before of these very models, with this program, on these machines.
 
+mod plausible;
+
 use crate::bench::http::Address;
 use crate::bench::record::{self, EngineRecord, Record};
 use crate::bench::summary::{CaseSummary, TrialMetric};
@@ -12,13 +14,21 @@ use crate::hardware::machine::Machine;
 use crate::run::Work;
 use crate::stats::{TrialSummary, Z95};
 use anyhow::{Context as _, Result, bail, ensure};
+use plausible::PossibleRates;
 use serde::Deserialize;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Longest file of runs, bytes.
 const MAX_BYTES: u64 = 256 << 20;
 /// Schema of the object that `validate` writes of runs here.
 const LIVE: &str = "mlxplan.live_validation/1";
+/// Reasons that are told at most.
+const REASONS: usize = 4;
+/// Characters of a name that are shown.
+const SHOWN: usize = 80;
+/// Models of a file that are looked up at most.
+const MODELS: usize = 500;
 /// Prompts below this many tokens tell more of the server than of the model.
 const SHORTEST_PROMPT: u32 = 256;
 
@@ -83,12 +93,23 @@ impl EvidenceFile {
             Some(record::SCHEMA) => {
                 Held::Bench(Box::new(record::parse(&text).map_err(anyhow::Error::msg)?))
             }
-            Some(LIVE) => Held::Live(serde_json::from_str::<Live>(&text)?.rows),
+            Some(LIVE) => {
+                let mut live: Live = serde_json::from_str(&text)
+                    .with_context(|| format!("{}: no result of validate", path.display()))?;
+                let all = live.rows.len();
+                live.rows.retain(evidence::is_sound);
+                ensure!(
+                    all == 0 || !live.rows.is_empty(),
+                    "{}: no run of it can be believed: {all} with rates or errors that cannot be",
+                    path.display()
+                );
+                Held::Live(live.rows)
+            }
             Some(other) => bail!(
                 "{}: {other} holds no runs; give a result of bench or validate",
                 path.display()
             ),
-            None => Held::Live(evidence::parse(&text).0),
+            None => Held::Live(comparisons(&text, path)?),
         };
         let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         Ok(Self { path: path.display().to_string(), name, held })
@@ -133,11 +154,18 @@ impl EvidenceFile {
         }
         let batch = wanted.run.work.batch;
         found.runs.retain(|r| r.work.batch == batch);
+        let limits = PossibleRates::of(wanted)?;
+        let (left_out, runs) = (&mut found.left_out, &mut found.runs);
+        runs.retain(|run| {
+            let problem = limits.problem(run);
+            left_out.extend(problem.clone());
+            problem.is_none()
+        });
         if found.runs.is_empty() {
-            found.left_out.dedup();
             let why = match found.left_out.is_empty() {
+                true if batch == 1 => "its runs are of several sequences at once".to_owned(),
                 true => format!("no run of {batch} sequences at once"),
-                false => found.left_out.join("; "),
+                false => reasons(&mut found.left_out),
             };
             bail!(
                 "--evidence {}: no run of {} {} with {} on {}: {why}",
@@ -207,6 +235,7 @@ impl Wanted<'_> {
 
     /// The runs of comparisons, which are of MLX in this process. Several predictions of one run count once.
     fn of_comparisons(&self, rows: &[LiveComparison], found: &mut Found<'_>) {
+        let mut models: HashMap<(&str, &str), Result<(), String>> = HashMap::new();
         for r in rows {
             let machine = HostKeys {
                 brand: Some(r.machine.chip.clone()),
@@ -216,7 +245,12 @@ impl Wanted<'_> {
             };
             let fits = self.check_machine(&machine).and_then(|host| {
                 self.check_program(Program::MlxLm)?;
-                self.check_model(&r.model, Some(&r.quant))?;
+                let many = models.len() >= MODELS;
+                let check = || match many {
+                    true => Err(format!("more than {MODELS} models")),
+                    false => self.check_model(&r.model, Some(&r.quant)),
+                };
+                models.entry((&r.model, &r.quant)).or_insert_with(check).clone()?;
                 Ok(host)
             });
             match fits {
@@ -261,7 +295,11 @@ impl Wanted<'_> {
         match opened {
             Ok(model) if same(&model) => Ok(()),
             Ok(model) => Err(format!("measured {} {}", model.id, model.quant)),
-            Err(_) => Err(format!("measured '{name}', which is not known")),
+            Err(_) => {
+                let start: String = name.chars().take(SHOWN).collect();
+                let cut = if start.len() < name.len() { "…" } else { "" };
+                Err(format!("measured '{start}{cut}', which is not known"))
+            }
         }
     }
 }
@@ -288,6 +326,7 @@ impl Found<'_> {
 
     fn push(&mut self, host: &RunHost, of: Of, work: Work, rate: &TrialSummary) {
         let log_error = rate.interval_95.map(|[low, high]| (high / low).ln() / (2.0 * Z95));
+        let log_error = log_error.filter(|error| error.is_finite());
         let trials = format!("{} trials", rate.n);
         self.runs.push(OwnRun {
             id: self.id(of, work, &trials),
@@ -355,6 +394,30 @@ impl HostKeys {
 #[derive(Deserialize)]
 struct Live {
     rows: Vec<LiveComparison>,
+}
+
+/// The comparisons of a file that has one on each line.
+///
+/// # Errors
+/// When it has none.
+fn comparisons(text: &str, path: &Path) -> Result<Vec<LiveComparison>> {
+    let (rows, damaged) = evidence::parse(text);
+    ensure!(
+        !rows.is_empty(),
+        "{}: no run can be read in it ({damaged} lines are none); give a result of bench or validate",
+        path.display()
+    );
+    Ok(rows)
+}
+
+/// Why runs do not count: every reason once, and not all of many.
+fn reasons(all: &mut Vec<String>) -> String {
+    all.sort_unstable();
+    all.dedup();
+    let more = all.len().saturating_sub(REASONS);
+    all.truncate(REASONS);
+    let more = if more > 0 { format!("; and {more} more reasons") } else { String::new() };
+    format!("{}{more}", all.join("; "))
 }
 
 /// The schema of a file that is one object.

@@ -16,6 +16,7 @@ pub mod limit_args;
 pub mod machine_args;
 mod named_models;
 pub(in crate::cli) mod names;
+pub(in crate::cli) mod numbers;
 pub(in crate::cli) mod opening;
 pub(in crate::cli) mod output;
 pub(in crate::cli) mod profiles;

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::machine_args::MachineArgs;
 use super::progress::Progress;
 use crate::data_dir;
-use crate::estimate::{Opened, OpenedModel, Sources};
+use crate::estimate::{Opened, OpenedModel, SIZES_HINT, Sources};
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
 use crate::model::source::Origin;
@@ -32,12 +32,8 @@ impl<T, E: Into<anyhow::Error>> About<T> for std::result::Result<T, E> {
                 other => other.to_string(),
             };
             // Shapes stand in brackets: then sizes do not go together, and not what was asked for.
-            let hint = if text.contains('[') {
-                "\nhint: the sizes in its configuration do not go together; compare hidden_size, num_attention_heads, \
-                 num_key_value_heads and head_dim with those of the published model"
-            } else {
-                ""
-            };
+            let hint =
+                if text.contains('[') { format!("\nhint: {SIZES_HINT}") } else { String::new() };
             anyhow!("{file}: {text}{hint}")
         })
     }

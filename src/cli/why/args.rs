@@ -2,6 +2,7 @@
 
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
+use crate::cli::shared::numbers::number;
 use crate::cli::shared::run_args::StatedRun;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -20,11 +21,11 @@ pub struct WhyArgs {
     pub quant: Option<String>,
 
     /// Measured tokens per second
-    #[arg(long, value_name = "TOK/S", value_parser = positive, required_unless_present_any = ["ttft", "server", "bench"])]
+    #[arg(long, value_name = "TOK/S", value_parser = |s: &str| number(s, 1e-3, 1e6), required_unless_present_any = ["ttft", "server", "bench"])]
     pub measured: Option<f64>,
 
     /// Measured seconds to the first token
-    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", value_parser = |s: &str| number(s, 1e-4, 1e6))]
     pub ttft: Option<f64>,
 
     /// Tokens of the prompt that should have been in a prompt cache
@@ -50,9 +51,4 @@ pub struct WhyArgs {
     /// The run.
     #[command(flatten)]
     pub run: StatedRun,
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    let good = |x: &f64| x.is_finite() && *x > 0.0;
-    text.parse().ok().filter(good).ok_or_else(|| "a number above 0".to_owned())
 }

@@ -30,6 +30,14 @@ pub(super) fn run(context: &Context, args: &WhyArgs) -> Result<(Answer, ExitStat
     let figures = MeasuredFigures::of(context, args)?;
     let machine = machine(context, args, &figures)?;
     let (run, stated) = asked(args, &figures)?;
+    if args.cached > 0 && args.cached >= run.work.context_tokens {
+        bail!(
+            "--cached {} is the whole prompt of {} tokens or more, and at least the last token of a prompt is read; give \
+             the whole prompt with --context",
+            args.cached,
+            run.work.context_tokens
+        );
+    }
     let model = open(context, args, &figures, &run)?;
     let stated = StatedParts {
         format: matches!(model.origin, FormatOrigin::File | FormatOrigin::Name),

@@ -230,7 +230,7 @@ impl From<&Prediction> for PredictionAnswer {
                 interval_80: f.interval_80,
                 interval_90: f.interval_90,
                 ttft_interval_90_s: p.ttft_interval_90_s(),
-                terms: f.terms.clone(),
+                terms: f.terms_to_first_token(),
                 evidence: Some(f.evidence.clone()),
                 fidelity: match (measured_prompt, timed_prompt) {
                     (true, _) => Fidelity::Measured,

@@ -2,11 +2,16 @@
 
 use crate::engine::load::LoadRefusal;
 use crate::graph::GraphError;
+use crate::graph::tape::TraceError;
 use crate::model::catalog::ModelsError;
 use crate::model::names::NameError;
 use crate::model::source::SourceError;
 use crate::model::{NamedFormat, UnknownFormat};
 use thiserror::Error;
+
+/// What to do about shapes that do not go together.
+pub(crate) const SIZES_HINT: &str = "the sizes in its configuration do not go together; compare hidden_size, num_attention_heads, \
+                              num_key_value_heads and head_dim with those of the published model";
 
 /// Why a model cannot be opened.
 #[derive(Debug, Error)]
@@ -35,6 +40,14 @@ pub enum OpenError {
         error: GraphError,
         /// What to do about it.
         hint: Option<String>,
+    },
+    /// The sizes in the configuration do not go together.
+    #[error("{file}: {error}")]
+    CannotRun {
+        /// The file or address.
+        file: String,
+        /// What fails.
+        error: TraceError,
     },
     /// The files are quantized already.
     #[error("{name} is already quantized ({found}), so --quant {asked} cannot be applied to it")]
@@ -80,6 +93,7 @@ impl OpenError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Graph { hint, .. } => hint.as_deref(),
+            Self::CannotRun { .. } => Some(SIZES_HINT),
             Self::Refused { .. } => Some(
                 "name an MLX conversion of the model (…-4bit), or give --quant to plan one of the original",
             ),

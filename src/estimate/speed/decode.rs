@@ -66,6 +66,8 @@ impl Decode {
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;
         self.interval_90 = rates.interval_90;
+        let longer = timing.decode.seconds / self.seconds_per_token;
+        self.terms.iter_mut().for_each(|term| term.seconds *= longer);
         self.seconds_per_token = timing.decode.seconds;
         self.evidence.text = timing.text();
         self.widenings.clear();

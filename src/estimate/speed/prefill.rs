@@ -5,7 +5,7 @@ use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::prefill::PrefillPrompt;
-use crate::roofline::{Coefficients, IntervalClass, LawKind, PrefillTime, Silicon};
+use crate::roofline::{Bound, Coefficients, IntervalClass, LawKind, PrefillTime, Silicon};
 use crate::run::Run;
 
 /// A prefill speed with everything that explains it.
@@ -19,7 +19,7 @@ pub struct Prefill {
     pub interval_80: [f64; 2],
     /// Interval of `tokens_per_s` that holds 90 % of measurements.
     pub interval_90: [f64; 2],
-    /// Where the time goes.
+    /// Where the time of the prompt goes.
     pub terms: Vec<Term>,
     /// What the prediction rests on.
     pub evidence: Evidence,
@@ -34,6 +34,8 @@ impl Prefill {
     pub(in crate::estimate) fn take(&mut self, timing: &Timing) {
         let Some(prompt) = &timing.prompt else { return };
         let rates = prompt.rates();
+        let longer = self.tokens_per_s / rates.rate;
+        self.terms.iter_mut().for_each(|term| term.seconds *= longer);
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;
         self.interval_90 = rates.interval_90;
@@ -44,6 +46,15 @@ impl Prefill {
 }
 
 impl Prefill {
+    /// Where the time to first token goes: that of the prompt, and the step that makes the token.
+    pub(crate) fn terms_to_first_token(&self) -> Vec<Term> {
+        let prompt: f64 = self.terms.iter().map(|term| term.seconds).sum();
+        let step = self.ttft_s - prompt;
+        let step = Term { name: "first token", seconds: step, bound: Bound::Bandwidth };
+        let some = step.seconds > 0.0;
+        self.terms.iter().cloned().chain(some.then_some(step)).collect()
+    }
+
     /// Takes what own runs make of the rate; `tokens` are those of all prompts.
     pub(in crate::estimate) fn anchor(&mut self, anchor: &RunAnchor, tokens: f64) {
         let rates = anchor.rate(self.tokens_per_s);

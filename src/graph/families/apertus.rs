@@ -4,7 +4,7 @@ use crate::graph::parts::prelude::*;
 use crate::versions::mlx_lm;
 
 /// Why no engine of MLX runs Apertus 1.5.
-pub(super) const V1_5_RUNS_NOWHERE: &str = concat!(
+pub(super) const NOWHERE: &str = concat!(
     "neither mlx-lm ",
     mlx_lm!(),
     " nor mlx-vlm can run this type; the figures are those of its language model under mlx-lm's apertus"

@@ -49,7 +49,7 @@ pub(super) fn build_glm(c: &Config, p: &mut ParamBuilder) -> Result<Built, Confi
 
 /// Chooses the tokens that attention reads.
 #[derive(Debug)]
-struct Indexer {
+pub(super) struct Indexer {
     heads: u64,
     dim: u64,
     chosen: u32,
@@ -58,10 +58,18 @@ struct Indexer {
     k_norm: LayerNorm,
     weights: Linear,
     rope: RopeModule,
+    /// Whether its cache has values, zeros as large as the keys.
+    values: bool,
 }
 
 impl Indexer {
-    fn new(
+    /// With a cache that holds keys only.
+    pub(super) fn without_values(self) -> Self {
+        Self { values: false, ..self }
+    }
+
+    /// Declares the tensors under `indexer`.
+    pub(super) fn new(
         c: &Config,
         p: &mut ParamBuilder,
         width: u64,
@@ -82,11 +90,12 @@ impl Indexer {
             k_norm: LayerNorm::new(p, "k_norm", dim, 1e-5, true),
             weights: Linear::new(p, "weights_proj", width, heads, false),
             rope,
+            values: true,
         }))
     }
 
     /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
-    fn choose<'t>(
+    pub(super) fn choose<'t>(
         &self,
         x: Var<'t>,
         low: Var<'t>,
@@ -100,9 +109,10 @@ impl Indexer {
         let offset = cache.offset();
         let q = self.rope.forward(q, offset);
         let k = self.rope.forward(k, offset);
-        let (k, _) = cache.update(k, k);
+        let nothing = || x.tape().full(k.shape().with(-1, 0), 0.0, k.dtype());
+        let (k, _) = if self.values { cache.update(k, k) } else { cache.update(k, nothing()) };
         let k = k.dense(x.tape());
-        if let Some((keys, _)) = cache.stored(x.tape()) {
+        if let Some((keys, _)) = cache.stored(x.tape()).filter(|_| self.values) {
             cache.store(keys, keys.zeros_like());
         }
         if k.dim(2) <= self.chosen {
@@ -228,7 +238,7 @@ impl Mixer for SparseAttention {
 }
 
 /// Makes the first cache depend on the indexer's, so that both are evaluated in steps that do not read them.
-fn tie(t: &Tape<'_>, cache: &mut Cache) {
+pub(super) fn tie(t: &Tape<'_>, cache: &mut Cache) {
     let index = cache.part(1).stored(t);
     let own = cache.part(0);
     if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(t), index) {
@@ -237,14 +247,14 @@ fn tie(t: &Tape<'_>, cache: &mut Cache) {
 }
 
 /// The rows `indices` of `x [batch, 1, tokens, width]`.
-fn pick<'t>(x: Var<'t>, indices: Var<'t>) -> Var<'t> {
+pub(super) fn pick<'t>(x: Var<'t>, indices: Var<'t>) -> Var<'t> {
     let rows = indices.at(2, 0).expand_dims(&[-1]);
     let rows = rows.broadcast_to(rows.shape().with(-1, x.dim(-1)));
     x.take_along_axis(rows, 2)
 }
 
 /// True where a query may see one of its chosen keys.
-fn sparse_mask<'t>(indices: Var<'t>, keys: u32, mask: Mask<'t>) -> Var<'t> {
+pub(super) fn sparse_mask<'t>(indices: Var<'t>, keys: u32, mask: Mask<'t>) -> Var<'t> {
     let t = indices.tape();
     let nothing = t.full(indices.shape().with(-1, keys), 0.0, DType::Bool);
     let chosen = nothing.put_along_axis(indices, t.scalar(1.0, DType::Bool), -1, false);

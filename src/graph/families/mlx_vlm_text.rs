@@ -158,6 +158,18 @@ mod tests {
         assert_eq!(vector(config), [26_853_331, 218, 53_706_800, 15_242_288]);
     }
 
+    #[test]
+    fn hy_v4_is_that_of_mlx_vlm() {
+        let config = json!({
+            "model_type": "hy_v4", "vocab_size": 1000, "hidden_size": 512, "intermediate_size": 768,
+            "moe_intermediate_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 1,
+            "n_routed_experts": 8, "num_experts_per_tok": 2, "kv_lora_rank": 128, "q_lora_rank": 256,
+            "qk_rope_head_dim": 32, "v_head_dim": 64, "qk_nope_head_dim": 64, "index_head_dim": 64, "index_n_heads": 4,
+            "index_topk": 128, "max_position_embeddings": 4096
+        });
+        assert_eq!(vector(config), [15_420_733, 167, 31_251_444, 9_421_684]);
+    }
+
     /// The published counts of these models less their towers and one layer of prediction.
     #[test]
     fn published_models_have_their_parameters() {
@@ -166,6 +178,9 @@ mod tests {
             ("zai-org/GLM-5.3-Flash", 313_326_828_862),
             ("Qwen/Qwen3.8-Flash-Next", 176_943_899_555),
             ("tencent/Hy3", 298_786_155_776 - 3_752_612_288),
+            ("tencent/Hy4-preview", 769_907_408_797),
+            ("XiaomiMiMo/MiMo-V2.5", 308_778_780_864),
+            ("IFM/K2-Horizon-7B", 8_999_178_240),
             // Two of the four numbers of each activation are no parameters in the files.
             ("swiss-ai/Apertus-v1.5-8B", 8_903_547_555 - 294_464_099 + 2 * 32),
             ("swiss-ai/Apertus-v1.5-70B", 72_005_819_139 - 294_464_099 + 2 * 80),
@@ -179,7 +194,8 @@ mod tests {
     #[test]
     fn long_prompts_and_single_tokens_are_traced() {
         let models = Models::built_in().unwrap();
-        for id in ["zai-org/GLM-5.3-Flash", "Qwen/Qwen3.8-Flash-Next", "tencent/Hy3"] {
+        let new = ["zai-org/GLM-5.3-Flash", "Qwen/Qwen3.8-Flash-Next", "tencent/Hy3"];
+        for id in new.into_iter().chain(["tencent/Hy4-preview"]) {
             let entry = models.get(id).unwrap().entry().unwrap();
             let graph = Graph::quantized(&entry.config, Scheme::DEFAULT).unwrap();
             let mut caches = graph.make_cache();

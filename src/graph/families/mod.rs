@@ -43,6 +43,7 @@ mod granitemoehybrid;
 mod helium;
 mod hunyuan;
 mod hunyuan_dense;
+mod hy_v4;
 mod internlm2;
 mod internlm3;
 mod iquestloop;
@@ -432,12 +433,9 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["afm7"], afm7::build),
     Family::beyond(&["glm5_next"], glm5_next::build, mlx_vlm_text::ONLY_THERE),
     Family::beyond(&["qwen4_exp", "qwen4_exp_text"], qwen4_exp::build, mlx_vlm_text::ONLY_THERE),
+    Family::beyond(&["hy_v4"], hy_v4::build, mlx_vlm_text::ONLY_THERE),
     Family::beyond(&["hy_v3"], glm4_moe::build_hy, glm4_moe::HY_RUNS_NOWHERE),
-    Family::beyond(
-        &["apertus1p5", "apertus1p5_text"],
-        apertus::build_1p5,
-        apertus::V1_5_RUNS_NOWHERE,
-    ),
+    Family::beyond(&["apertus1p5", "apertus1p5_text"], apertus::build_1p5, apertus::NOWHERE),
     Family::of_mlx_vlm(&["idefics3"], vision_text::idefics3, &towers::IDEFICS3),
     Family::of_mlx_vlm(&["smolvlm"], vision_text::smolvlm, &towers::SMOLVLM),
     Family::of_mlx_vlm(&["paligemma"], vision_text::paligemma, &towers::PALIGEMMA),

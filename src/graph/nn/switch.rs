@@ -164,6 +164,14 @@ impl SwitchMlp {
         })
     }
 
+    /// Declares `name.gate_up_proj`, which holds gate and input of an expert side by side, and `name.down_proj`.
+    pub fn joined(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, experts: u64) -> Self {
+        p.scope(name, |p| Self {
+            fc1: SwitchLinear::new(p, "gate_up_proj", width, 2 * hidden, experts, false),
+            fc2: SwitchLinear::new(p, "down_proj", hidden, width, experts, false),
+        })
+    }
+
     /// The outputs of the chosen experts.
     pub fn forward<'t>(
         &self,

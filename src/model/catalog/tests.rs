@@ -19,7 +19,7 @@ fn error(text: &str) -> String {
 #[test]
 fn every_built_in_entry_parses_and_agrees_with_the_index() {
     let catalog = Models::built_in().unwrap();
-    assert_eq!(catalog.models().len(), 444);
+    assert_eq!(catalog.models().len(), 447);
     for summary in catalog.models() {
         let entry = summary.entry().unwrap();
         assert_eq!(entry.id, summary.id);
@@ -78,7 +78,7 @@ fn a_users_entry_needs_little_and_is_found() {
     for text in [format!("[{MINE}]"), format!(r#"{{"schema":"x","models":[{MINE}]}}"#)] {
         let (dir, loaded) = users(&text);
         let catalog = loaded.unwrap();
-        assert_eq!(catalog.models().len(), 445);
+        assert_eq!(catalog.models().len(), 448);
         let entry = catalog.get("me/mine-7b").unwrap().entry().unwrap();
         assert_eq!(entry.name, "mine-7b");
         assert_eq!(entry.confidence, EntryConfidence::High);
@@ -99,7 +99,7 @@ fn a_users_entry_replaces_a_built_in_one_and_the_first_folder_wins() {
     let (second, _) = users(&one("second"));
     let folders = DataDirs::new(vec![first.path().to_owned(), second.path().to_owned()]);
     let both = Models::load(&folders).unwrap();
-    assert_eq!(both.models().len(), 444);
+    assert_eq!(both.models().len(), 447);
     assert_eq!(both.get("Qwen/Qwen3-32B").unwrap().name, "first");
     assert_eq!(both.get("Qwen/Qwen3-32B").unwrap().origin(), EntryOrigin::User);
     let absent = DataDirs::new(vec![first.path().join("absent")]);

@@ -1,7 +1,12 @@
 //! Arguments of `recommend --users`.
 
+use crate::cli::shared::numbers::number;
+use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
+
+/// Most tokens of an answer, as of --generate.
+const LONGEST_OUTPUT: u32 = 1_048_576;
 
 /// Several users at once.
 #[derive(Clone, Debug, Default, Args)]
@@ -30,21 +35,27 @@ pub struct UsersArgs {
     pub max_ttft: Option<f64>,
 }
 
-/// A number within bounds.
-fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if (least..=most).contains(&x) => Ok(x),
-        _ => Err(format!("a number from {least} to {most}")),
-    }
-}
-
 impl UsersArgs {
     /// Tokens of each answer, where `--output` has a number and no file. The name of a file of digits needs a folder:
     /// `./300`.
-    pub(in crate::cli) fn output_tokens(&self, output: &mut Option<PathBuf>) -> Option<u32> {
-        self.users?;
-        let tokens = output.as_ref()?.to_str()?.parse().ok().filter(|tokens| *tokens > 0)?;
-        *output = None;
-        Some(tokens)
+    ///
+    /// # Errors
+    /// When the number is none of tokens.
+    pub(in crate::cli) fn output_tokens(
+        &self,
+        output: &mut Option<PathBuf>,
+    ) -> Result<Option<u32>> {
+        let text = output.as_ref().filter(|_| self.users.is_some()).and_then(|path| path.to_str());
+        let Some(text) = text.filter(|text| text.parse::<f64>().is_ok()) else { return Ok(None) };
+        match text.parse::<u32>() {
+            Ok(tokens) if (1..=LONGEST_OUTPUT).contains(&tokens) => {
+                *output = None;
+                Ok(Some(tokens))
+            }
+            _ => bail!(
+                "--output {text}: tokens of an answer are a whole number from 1 to {LONGEST_OUTPUT}; for a file of that \
+                 name say ./{text}"
+            ),
+        }
     }
 }
