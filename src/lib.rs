@@ -69,6 +69,7 @@ pub mod audit;
 pub mod bench;
 #[doc(hidden)]
 pub mod calibration;
+mod chart;
 mod clean;
 #[doc(hidden)]
 pub mod cli;

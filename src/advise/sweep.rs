@@ -9,6 +9,7 @@
 
 use super::offers::Offer;
 use crate::estimate::memory::{RUNTIME_BYTES, budget};
+use crate::estimate::widening::SWEEP_MARGIN;
 use crate::estimate::{EstimateError, Estimator, Run};
 use crate::graph::Graph;
 use crate::hardware::MacsError;
@@ -139,9 +140,6 @@ impl SweepError {
 
 /// The GPU on which what comes on top of weights and cache is simulated.
 const REFERENCE: Gpu = Gpu::REFERENCE;
-/// How far the estimated peak may lie from the simulated one: a part of what comes on top, and bytes. An
-/// assumption, which a test compares with simulations.
-const MARGIN: (f64, u64) = (1.0, 300_000_000);
 
 impl SweepAxes {
     /// Eight formats from bf16 to 3 bits, and six contexts from 1024 to 131072 tokens.
@@ -249,7 +247,7 @@ impl Sweep {
         let top = kind.on_top.get(context)?;
         let cell = (scheme * self.contexts.len() + context) * self.targets + target;
         let peak = weights + top.cache + top.rest;
-        let margin = (MARGIN.0 * top.rest as f64) as u64 + MARGIN.1;
+        let margin = SWEEP_MARGIN.of(top.rest);
         let most = *self.budgets.get(config)?;
         let fit = if peak + margin <= most {
             SweepFit::Yes
@@ -402,7 +400,7 @@ mod tests {
                 let memory = Memory::of(&graph, machine, &run).expect("runs");
                 let peak = memory.peak.peak_bytes;
                 let top = sweep.kinds[sweep.kind_of_model[m]].on_top[c];
-                let margin = (MARGIN.0 * top.rest as f64) as u64 + MARGIN.1;
+                let margin = SWEEP_MARGIN.of(top.rest);
                 assert!(
                     peak.abs_diff(found.peak_bytes) <= margin,
                     "{} {}: {peak} {found:?}",

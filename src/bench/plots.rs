@@ -1,29 +1,19 @@
 //! A run as pictures, one for each thing that there is to see.
 
-use super::record::Record;
+use super::record::{EngineRecord, Record};
 use super::summary::{CaseSummary, TrialMetric};
+use crate::chart::{Axis, Bar, Chart, ChartShape, Corner, Mark};
 use crate::files;
 use crate::stats::{TrialSummary, median};
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-const SIZE: (u32, u32) = (860, 520);
-/// Colors of the engines, distinguishable with any kind of color vision (Okabe and Ito).
-const COLORS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 148, 108),
-    RGBColor(190, 100, 150),
-    RGBColor(200, 140, 0),
-    RGBColor(70, 160, 220),
-];
-/// Lines of the grid.
-const GRID: RGBAColor = RGBAColor(128, 128, 128, 0.25);
-/// Room above the highest value for the legend.
-const HEADROOM: f64 = 1.25;
+/// Where the first bar of a case begins, the distance to that of the next engine, and the width of a bar; a case has a
+/// width of 1.
+const FIRST_BAR: f64 = 0.15;
+const APART: f64 = 0.36;
+const WIDTH: f64 = 0.32;
 /// The longest prompt over the shortest, from which on figures are drawn against the length.
 const SPAN: f64 = 2.0;
 
@@ -111,15 +101,14 @@ pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
     for (name, metric, title) in over_tokens {
         let series = by_tokens(record, metric);
         if series.iter().any(Series::spans) {
-            let svg = lines(title, "prompt tokens, as the engine counts them", &series)?;
-            pictures.push((name.to_owned(), svg));
+            let below = "prompt tokens, as the engine counts them";
+            pictures.push((name.to_owned(), lines(title, below, &series)));
         }
     }
     let series = by_batch(record);
     if series.iter().any(|s| s.points.len() > 1) {
         let title = "decode tokens per second of all sequences";
-        let svg = lines(title, "sequences together", &series)?;
-        pictures.push(("decode-by-batch".to_owned(), svg));
+        pictures.push(("decode-by-batch".to_owned(), lines(title, "sequences together", &series)));
     }
     for soak in &record.soak {
         for growth in &soak.growth {
@@ -128,15 +117,21 @@ pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
                 trials.filter_map(|t| growth.metric.of(t)).map(|b| b / 1e6).collect();
             let slope = growth.slope.per_turn.map(|s| s / 1e6);
             let title = format!("engine {}: {}, MB", soak.engine, name_of(growth.metric));
-            let svg = memory(&title, &values, growth.slope.settling_turns, slope)?;
-            pictures.push((format!("memory-{}-{}", soak.engine, name_of(growth.metric)), svg));
+            let chart = memory(title, &values, growth.slope.settling_turns, slope);
+            pictures.push((format!("memory-{}-{}", soak.engine, name_of(growth.metric)), chart));
         }
     }
     if record.engines.len() == 2 {
         let title = "decode tokens per second, median and 95 % interval";
-        pictures.push(("engines".to_owned(), bars(title, record)?));
+        pictures.push(("engines".to_owned(), bars(title, record)));
     }
-    Ok(pictures)
+    let mut drawn = Vec::new();
+    for (name, chart) in pictures {
+        let svg = chart.svg().map_err(PlotError::Draw)?;
+        // Without readings there is nothing to see.
+        drawn.extend((!svg.is_empty()).then_some((name, svg)));
+    }
+    Ok(drawn)
 }
 
 const fn name_of(metric: TrialMetric) -> &'static str {
@@ -202,186 +197,78 @@ fn ends(s: &TrialSummary) -> [f64; 2] {
     s.interval_95.unwrap_or([s.median, s.median])
 }
 
-/// Counts stand at whole numbers only.
-fn whole(x: &f64) -> String {
-    if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() }
-}
-
-fn failed<E: std::error::Error + Send + Sync>(e: DrawingAreaErrorKind<E>) -> PlotError {
-    PlotError::Draw(e.to_string())
-}
-
 /// Curves with a band for the interval.
-fn lines(title: &str, below: &str, series: &[Series]) -> Result<String, PlotError> {
-    let all = || series.iter().flat_map(|s| &s.points);
-    let right = all().map(|p| p.x).fold(1.0, f64::max) * 1.04;
-    let top = all().map(|p| p.high).fold(1e-9, f64::max) * HEADROOM;
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE).map_err(failed)?;
-        let mut chart = ChartBuilder::on(&root)
-            .caption(title, ("sans-serif", 20))
-            .margin(14)
-            .x_label_area_size(44)
-            .y_label_area_size(64)
-            .build_cartesian_2d(0.0..right, 0.0..top)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .x_desc(below)
-            .x_label_formatter(&whole)
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .draw()
-            .map_err(failed)?;
-        for (s, color) in series.iter().zip(COLORS.into_iter().cycle()) {
-            let upper = s.points.iter().map(|p| (p.x, p.high));
-            let lower = s.points.iter().rev().map(|p| (p.x, p.low));
-            let band: Vec<(f64, f64)> = upper.chain(lower).collect();
-            if band.len() > 2 {
-                let band = Polygon::new(band, color.mix(0.18));
-                chart.draw_series(std::iter::once(band)).map_err(failed)?;
-            }
-            let line = s.points.iter().map(|p| (p.x, p.y));
-            chart
-                .draw_series(LineSeries::new(line.clone(), color.stroke_width(2)))
-                .map_err(failed)?
-                .label(s.name.clone())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
-            let dots = line.map(|at| Circle::new(at, 3, color.filled()));
-            chart.draw_series(dots).map_err(failed)?;
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .draw()
-            .map_err(failed)?;
-        root.present().map_err(failed)?;
+fn lines(title: &str, below: &str, series: &[Series]) -> Chart {
+    let mark = |s: &Series| Mark {
+        name: s.name.clone(),
+        shape: ChartShape::Dotted {
+            points: s.points.iter().map(|p| (p.x, p.y)).collect(),
+            band: s.points.iter().map(|p| (p.x, p.low, p.high)).collect(),
+        },
+    };
+    Chart {
+        title: title.to_owned(),
+        description: "Medians with 95 % intervals".to_owned(),
+        x: Axis::whole(below),
+        y: Axis::linear(""),
+        legend: Corner::UpperRight,
+        marks: series.iter().map(mark).collect(),
     }
-    Ok(svg)
 }
 
 /// Readings over the turns, with the fitted line behind the settling period.
-fn memory(
-    title: &str,
-    values: &[f64],
-    settling: usize,
-    slope: Option<f64>,
-) -> Result<String, PlotError> {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
-    let room = ((high - low) * 0.1).max(high.abs() * 0.005).max(1e-6);
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE).map_err(failed)?;
-        let mut chart = ChartBuilder::on(&root)
-            .caption(title, ("sans-serif", 20))
-            .margin(14)
-            .x_label_area_size(44)
-            .y_label_area_size(76)
-            .build_cartesian_2d(0.0..values.len().max(1) as f64, (low - room)..(high + room))
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .x_desc("turn")
-            .x_label_formatter(&whole)
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .draw()
-            .map_err(failed)?;
-        let dots = values.iter().enumerate().map(|(i, v)| (i as f64, *v));
-        chart.draw_series(dots.map(|at| Circle::new(at, 2, COLORS[0].filled()))).map_err(failed)?;
-        if let Some(slope) = slope {
-            let used = values.get(settling..).unwrap_or_default();
-            let offsets: Vec<f64> =
-                used.iter().enumerate().map(|(i, v)| v - slope * i as f64).collect();
-            if let Some(start) = median(&offsets) {
-                let end = used.len().saturating_sub(1) as f64;
-                let line = [(settling as f64, start), (settling as f64 + end, start + slope * end)];
-                chart
-                    .draw_series(LineSeries::new(line, COLORS[1].stroke_width(2)))
-                    .map_err(failed)?;
-            }
-        }
-        root.present().map_err(failed)?;
+fn memory(title: String, values: &[f64], settling: usize, slope: Option<f64>) -> Chart {
+    let readings = values.iter().enumerate().map(|(i, v)| (i as f64, *v, None)).collect();
+    let fitted = slope.and_then(|slope| {
+        let used = values.get(settling..)?;
+        let offsets: Vec<f64> =
+            used.iter().enumerate().map(|(i, v)| v - slope * i as f64).collect();
+        let start = median(&offsets)?;
+        let (from, turns) = (settling as f64, used.len().saturating_sub(1) as f64);
+        let points = vec![(from, start), (from + turns, start + slope * turns)];
+        Some(ChartShape::Curve { points, band: Vec::new() })
+    });
+    let shapes = std::iter::once(ChartShape::Points(readings)).chain(fitted);
+    Chart {
+        title,
+        description: "Readings over the turns, with the line behind the settling period".to_owned(),
+        x: Axis::whole("turn"),
+        y: Axis::close(""),
+        legend: Corner::LowerRight,
+        marks: shapes.map(|shape| Mark { name: String::new(), shape }).collect(),
     }
-    Ok(svg)
 }
 
 /// Both engines side by side in every case.
-fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
-    let mut cases: Vec<&str> = Vec::new();
+fn bars(title: &str, record: &Record) -> Chart {
+    let mut cases: Vec<String> = Vec::new();
     for s in &record.summary {
-        if !cases.contains(&s.case.as_str()) {
-            cases.push(&s.case);
+        if !cases.contains(&s.case) {
+            cases.push(s.case.clone());
         }
     }
     let figure = |case: &str, engine: &str| {
         let found = record.summary.iter().find(|s| s.case == case && s.engine == engine);
         found.and_then(|s| s.metric(TrialMetric::DecodeTokensPerS))
     };
-    let metrics = record.summary.iter().filter_map(|s| s.metric(TrialMetric::DecodeTokensPerS));
-    let top = metrics.map(|m| ends(m)[1]).fold(1e-9, f64::max) * HEADROOM;
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE).map_err(failed)?;
-        let mut chart = ChartBuilder::on(&root)
-            .caption(title, ("sans-serif", 20))
-            .margin(14)
-            .x_label_area_size(44)
-            .y_label_area_size(64)
-            .build_cartesian_2d(0.0..cases.len().max(1) as f64, 0.0..top)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .x_label_formatter(&|_| String::new())
-            .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .draw()
-            .map_err(failed)?;
-        let centered = Pos::new(HPos::Center, VPos::Top);
-        for (i, case) in cases.iter().enumerate() {
-            let (x, y) = chart.backend_coord(&(i as f64 + 0.5, 0.0));
-            let style = ("sans-serif", 12).into_text_style(&root).pos(centered);
-            root.draw(&Text::new(*case, (x, y + 8), style)).map_err(failed)?;
-        }
-        for (k, (engine, color)) in record.engines.iter().zip(COLORS).enumerate() {
-            let left = 0.15 + 0.36 * k as f64;
-            let found = cases
-                .iter()
-                .enumerate()
-                .filter_map(|(i, case)| figure(case, &engine.label).map(|m| (i as f64 + left, m)));
-            let found: Vec<(f64, &TrialSummary)> = found.collect();
-            let bar = |(x, m): &(f64, &TrialSummary)| {
-                Rectangle::new([(*x, 0.0), (x + 0.32, m.median)], color.mix(0.7).filled())
-            };
-            chart
-                .draw_series(found.iter().map(bar))
-                .map_err(failed)?
-                .label(format!("{} {}", engine.label, engine.program()))
-                .legend(move |(x, y)| {
-                    Rectangle::new([(x, y - 5), (x + 14, y + 5)], color.filled())
-                });
-            let whisker = |(x, m): &(f64, &TrialSummary)| {
-                let [low, high] = ends(m);
-                PathElement::new([(x + 0.16, low), (x + 0.16, high)], BLACK.stroke_width(2))
-            };
-            chart.draw_series(found.iter().map(whisker)).map_err(failed)?;
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .draw()
-            .map_err(failed)?;
-        root.present().map_err(failed)?;
+    let bar = |left: f64, m: &TrialSummary| Bar {
+        sides: [left, left + WIDTH],
+        height: m.median,
+        interval: ends(m),
+    };
+    let mark = |(k, engine): (usize, &EngineRecord)| {
+        let left = |case: usize| case as f64 + FIRST_BAR + APART * k as f64;
+        let places = cases.iter().enumerate();
+        let found = places.filter_map(|(i, case)| Some(bar(left(i), figure(case, &engine.label)?)));
+        let shape = ChartShape::Bars(found.collect());
+        Mark { name: format!("{} {}", engine.label, engine.program()), shape }
+    };
+    Chart {
+        title: title.to_owned(),
+        description: "Medians with 95 % intervals".to_owned(),
+        legend: Corner::UpperRight,
+        y: Axis::linear("tok/s"),
+        marks: record.engines.iter().enumerate().map(mark).collect(),
+        x: Axis::names(cases),
     }
-    Ok(svg)
 }

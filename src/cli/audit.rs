@@ -3,30 +3,29 @@
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::names;
-use crate::audit::{self, AuditCase, AuditRule, Claim, Facts, Finding, Hardware, Known, Skipped};
+use super::shared::row_cases::{OpenedModels, everything, known, row_case};
+use crate::audit::{self, AuditCase, AuditRule, Claim, Facts, Finding, Hardware, Skipped};
 use crate::bench::record;
 use crate::files;
-use crate::hardware::{Chip, spec};
-use crate::model::names::key;
+use crate::hardware::spec;
 use crate::report::{Answer, Column, Document, Present, Table};
-use crate::run::Program;
-use crate::validation::join::weights as row_weights;
-use crate::validation::{Measurement, read};
+use crate::validation::import::{ResultFormat, import};
+use crate::validation::read;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
-use std::rc::Rc;
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
-    /// A claims file (.toml, see examples/), a result of mlxplan bench (.json), or measurements with the columns of
-    /// data/measurements.csv (.csv)
+    /// A claims file (.toml, see examples/), a result of mlxplan bench (.json), measurements with the columns of
+    /// data/measurements.csv (.csv), or results of llama-bench (-o json or jsonl), llmfit, mlx-chronos, mlx_lm.benchmark or
+    /// oMLX
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
@@ -44,15 +43,18 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, ExitSt
     let path = &args.file;
     let name = path.display().to_string();
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    let text = text(path)?;
     let kind = match extension.as_str() {
         "csv" => ClaimsKind::Rows,
-        "json" => ClaimsKind::BenchResult,
         "toml" => ClaimsKind::Claims,
+        _ if ResultFormat::of(&text).is_some() => ClaimsKind::Results,
+        "json" => ClaimsKind::BenchResult,
         _ => bail!(
-            "{name}: expected claims (.toml), a result of mlxplan bench (.json) or measurements (.csv)"
+            "{name}: expected claims (.toml), a result of mlxplan bench (.json), measurements (.csv), or results of \
+             llama-bench, llmfit, mlx-chronos, mlx_lm.benchmark or oMLX"
         ),
     };
-    audited(context, (&name, kind, &text(path)?), args.mac.as_deref())
+    audited(context, (&name, kind, &text), args.mac.as_deref())
 }
 
 /// The same of a file's text, which messages call `name`.
@@ -98,12 +100,17 @@ enum ClaimsKind {
     BenchResult,
     /// Rows with the columns of `data/measurements.csv`.
     Rows,
+    /// Results of another program.
+    Results,
 }
 
 impl ClaimsKind {
     /// What a text without a name is, by its first line: an object, a header, or tables and keys.
     #[cfg(feature = "mcp")]
     fn of_text(text: &str) -> Self {
+        if ResultFormat::of(text).is_some() {
+            return Self::Results;
+        }
         let lines = text.lines().map(str::trim);
         match lines.into_iter().find(|l| !l.is_empty() && !l.starts_with('#')) {
             Some(first) if first.starts_with('{') => Self::BenchResult,
@@ -146,10 +153,15 @@ fn cases(
     (name, kind, text): (&str, ClaimsKind, &str),
     mac: Option<&str>,
 ) -> Result<Vec<AuditCase>> {
-    let mut models = Models::default();
+    let mut models = OpenedModels::default();
     match kind {
         ClaimsKind::Rows => {
             let rows = read(name, text)?;
+            rows.iter().map(|row| row_case(context, row, mac, &mut models)).collect()
+        }
+        ClaimsKind::Results => {
+            let found = import(name, text, context.catalogs.models()?, &context.catalogs.macs)?;
+            let rows = found.map(|f| f.rows).unwrap_or_default();
             rows.iter().map(|row| row_case(context, row, mac, &mut models)).collect()
         }
         ClaimsKind::BenchResult => {
@@ -169,18 +181,12 @@ fn text(path: &Path) -> Result<String> {
     files::text(path, MAX_FILE_BYTES).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Models that were opened, so that each is read once.
-#[derive(Default)]
-struct Models {
-    opened: BTreeMap<(String, String, Program), Result<Rc<Known>, String>>,
-}
-
 /// A claim of a file, with its model and machine.
 fn case(
     context: &Context,
     claim: Claim,
     mac: Option<&str>,
-    models: &mut Models,
+    models: &mut OpenedModels,
 ) -> Result<AuditCase> {
     let model = known(context, &claim, models);
     let catalog = everything(context)?;
@@ -192,48 +198,6 @@ fn case(
         },
     };
     Ok(AuditCase { claim, facts: Facts { model, machines, catalog } })
-}
-
-/// A row of a measurement file, with its model and the bins it may be from.
-fn row_case(
-    context: &Context,
-    row: &Measurement,
-    mac: Option<&str>,
-    models: &mut Models,
-) -> Result<AuditCase> {
-    let claim = audit::rows::claim(row);
-    let model = match row_weights(&row.quant) {
-        None => Err(format!("the weight format '{}' does not tell the size", row.quant)),
-        Some(_) if row.model_id.is_empty() => Err("the model is not in the catalog".to_owned()),
-        Some(_) => known(context, &claim, models),
-    };
-    let chips = context.catalogs.macs.chips()?;
-    let find = |id: &String| chips.iter().find(|c| c.id == *id);
-    let of = |c: &Chip| Hardware::of_chip(c, row.memory_gib);
-    let found: Vec<Hardware> = row.chips.iter().filter_map(find).map(of).collect();
-    let machines = match (found.is_empty(), mac) {
-        (false, _) => Ok(found),
-        (true, Some(text)) => {
-            let machine = spec::resolve(text, &context.catalogs.macs)?;
-            Ok(machine.possible_bins().iter().map(Hardware::of).collect())
-        }
-        (true, None) => Err("the chip is not known".to_owned()),
-    };
-    Ok(AuditCase { claim, facts: Facts { model, machines, catalog: everything(context)? } })
-}
-
-fn everything(context: &Context) -> Result<Vec<Hardware>> {
-    Ok(context.catalogs.macs.chips()?.iter().map(|c| Hardware::of_chip(c, None)).collect())
-}
-
-/// The model of a claim, at its quantization; a reason where that is not known.
-fn known(context: &Context, claim: &Claim, models: &mut Models) -> Result<Rc<Known>, String> {
-    let name = claim.model.as_deref().ok_or("the model is not stated")?;
-    let engine = claim.engine.unwrap_or(Program::MlxLm);
-    let quant = claim.quant.as_deref();
-    let id = (key(name), quant.unwrap_or_default().to_owned(), engine);
-    let open = || context.known(name, quant, engine).map(Rc::new);
-    models.opened.entry(id).or_insert_with(open).clone()
 }
 
 impl Present for AuditAnswer {

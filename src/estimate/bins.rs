@@ -81,6 +81,9 @@ pub(super) fn prefill(machine: &Machine, all: &[Prefill]) -> Prefill {
     let was = one.tokens_per_s;
     one.tokens_per_s = middle(all.iter().map(|p| p.tokens_per_s));
     one.ttft_s = middle(all.iter().map(|p| p.ttft_s));
+    let others: Vec<Prefill> =
+        all.iter().filter_map(|p| p.without_units.as_deref().cloned()).collect();
+    one.without_units = (others.len() == all.len()).then(|| Box::new(prefill(machine, &others)));
     one.terms = scaled(one.terms, was / one.tokens_per_s);
     one.interval_80 = span(all.iter().map(|p| p.interval_80));
     one.interval_90 = span(all.iter().map(|p| p.interval_90));

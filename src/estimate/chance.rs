@@ -99,8 +99,9 @@ impl Prefill {
     #[must_use]
     pub fn ttft_at(&self, [slow, fast]: [f64; 2], work: &Work) -> [f64; 2] {
         let prompt = f64::from(work.read_tokens()) * f64::from(work.batch.max(1));
-        let first_step = self.ttft_s - prompt / self.tokens_per_s;
-        [prompt / fast + first_step, prompt / slow + first_step]
+        let rest = self.ttft_s - prompt / self.tokens_per_s;
+        let [soon, late] = self.pause.map_or([0.0; 2], |p| p.counted_spread_s());
+        [prompt / fast + rest + soon, prompt / slow + rest + late]
     }
 }
 

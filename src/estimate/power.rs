@@ -148,8 +148,11 @@ mod tests {
     #[test]
     fn heat_takes_minutes() {
         let after = |minutes| {
-            let lasting =
-                RunConditions { power: Some(PowerSetting::High), sustained_minutes: Some(minutes) };
+            let lasting = RunConditions {
+                power: Some(PowerSetting::High),
+                sustained_minutes: Some(minutes),
+                ..RunConditions::default()
+            };
             speeds("mbp14-m5pro-16-2026/24", lasting).expect("a laptop").sustained.factor
         };
         assert_eq!(after(0), [0.97, 1.0, 1.0]);

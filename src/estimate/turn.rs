@@ -155,7 +155,11 @@ fn times(
     let (read, written) = (f64::from(run.work.read_tokens()), f64::from(generate_tokens));
     let prompt = TimeRange::of_tokens(read, prefill.tokens_per_s, prefill.interval_90);
     let output = TimeRange::of_tokens(written, decode.tokens_per_s, decode.interval_90);
-    let first_step = TimeRange::known((prefill.ttft_s - prompt.seconds).max(0.0));
+    let pause = prefill.pause.filter(|p| p.counted).map_or(TimeRange::known(0.0), |p| TimeRange {
+        seconds: p.seconds,
+        interval_90_s: p.interval_90_s,
+    });
+    let first_step = TimeRange::known((prefill.ttft_s - prompt.seconds - pause.seconds).max(0.0));
     let is_server = is_server(run.engine.program);
     let added = |terms: &[Term]| if is_server { of_program(terms) } else { 0.0 };
     let (request, token) = (added(&prefill.terms), added(&decode.terms));
@@ -170,8 +174,8 @@ fn times(
         prefill: prompt.part(prompt.seconds - request),
         output: output.part(output.seconds - token * written),
         tools,
-        first_token: TimeRange::sum(&[kept, prompt, first_step]),
-        total: TimeRange::sum(&[kept, prompt, output, tools]),
+        first_token: TimeRange::sum(&[kept, pause, prompt, first_step]),
+        total: TimeRange::sum(&[kept, pause, prompt, output, tools]),
     }
 }
 

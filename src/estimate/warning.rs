@@ -72,8 +72,11 @@ pub enum Warning {
     AutoFit(AutoFit),
     /// The program reserves a pool when it starts.
     CachePool(CachePool),
-    /// Whether the matrix units are used decides the speed of prompts.
-    MatrixUnits,
+    /// Whether the matrix units are used decides the speed of prompts, and it is not known.
+    MatrixUnits {
+        /// How many times as fast the prompt is with them.
+        times: f64,
+    },
     /// The GPU limit that was given is more than the memory.
     LimitBeyondMemory {
         /// What was given.
@@ -173,9 +176,11 @@ impl fmt::Display for Warning {
                  tokens of all sequences together (VLLM_METAL_MEMORY_FRACTION)",
                 pool.reserved, pool.pool, pool.tokens
             ),
-            Self::MatrixUnits => f.write_str(
-                "prefill on this chip depends on whether macOS and MLX use its matrix units; published speeds differ \
-                 widely, and the interval covers both",
+            Self::MatrixUnits { times } => write!(
+                f,
+                "prompts are predicted on the matrix units, which MLX uses from macOS 26.2 on where its wheel was made for \
+                 macOS 26; without them they take {times:.1} times as long (--nax on|off or --macos VERSION settles it, and \
+                 probe --measure tells on the Mac itself)"
             ),
             Self::LimitBeyondMemory { given, memory } => write!(
                 f,

@@ -5,6 +5,7 @@ use crate::roofline::interval::Band;
 use crate::roofline::links::Link;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
+use crate::stats::Z90;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -24,6 +25,27 @@ pub const OTHER_PREFILL: f64 = 1.5;
 
 /// Factor for a program that is not listed. An assumption: those that are listed differ by as much.
 pub const UNLISTED_PROGRAM: f64 = 2.0;
+
+/// How far an estimated peak may lie from a simulated one.
+#[derive(Clone, Copy, Debug)]
+pub struct PeakMargin {
+    /// A part of what comes on top of weights and caches.
+    pub of_rest: f64,
+    /// Bytes besides.
+    pub bytes: u64,
+}
+
+impl PeakMargin {
+    /// Bytes for a peak with so many on top of weights and caches.
+    #[must_use]
+    pub fn of(self, rest: u64) -> u64 {
+        (self.of_rest * rest as f64) as u64 + self.bytes
+    }
+}
+
+/// The margin of sweeps, which simulate one peak for many machines and formats. An assumption, which a test of the sweep
+/// compares with simulations.
+pub const SWEEP_MARGIN: PeakMargin = PeakMargin { of_rest: 1.0, bytes: 300_000_000 };
 
 /// One reason why an interval is wider.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
@@ -80,6 +102,13 @@ pub enum Cause {
         tokens: u32,
         /// The most that were measured.
         deepest: u32,
+    },
+    /// Keys and values take a part of the step, whose law is less sure than that of weights.
+    Attention {
+        /// Tokens in the cache.
+        tokens: u32,
+        /// Their part of the step in percent.
+        percent: u32,
     },
     /// A longer prompt than in any measurement.
     Prompt {
@@ -166,6 +195,7 @@ impl Cause {
             ),
             // The program itself is a doubt already.
             Self::ClassOnChip { .. }
+            | Self::Attention { .. }
             | Self::Weights
             | Self::UnlistedProgram(_)
             | Self::Server(_)
@@ -179,6 +209,7 @@ impl Cause {
         !matches!(
             self,
             Self::ClassOnChip { .. }
+                | Self::Attention { .. }
                 | Self::Weights
                 | Self::UnlistedProgram(_)
                 | Self::Server(_)
@@ -197,6 +228,9 @@ impl fmt::Display for Cause {
             }
             Self::Depth { tokens, deepest } => {
                 write!(f, "{tokens} tokens, deepest measured {deepest}")
+            }
+            Self::Attention { tokens, percent } => {
+                write!(f, "keys and values of {tokens} tokens, {percent} % of the step")
             }
             Self::Prompt { tokens, longest } => {
                 write!(f, "prompt of {tokens} tokens, longest measured {longest}")
@@ -346,6 +380,21 @@ pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     let prompt = Cause::Prompt { tokens: d.tokens as u32, longest };
     all.add(prompt, coefficients.prompt_width(d.tokens), LENGTH);
     all.found
+}
+
+/// Standard deviation of the logarithm of what a token in the cache adds to a step, against what the law says.
+pub const SLOPE: f64 = 0.41;
+const OF_SLOPES: &str = "25 measured series over depth: the time that each token adds lies off the law by a log s.d. of 0.41";
+
+/// The widening for attention over the cache, which makes up `share` of the step and errs independently of the rest.
+#[must_use]
+pub fn attention(band: &Band, tokens: f64, share: f64) -> Option<Widening> {
+    let wider = |own: f64| own.hypot(Z90 * SLOPE * share) / own;
+    let factor = wider(-band.p90[0].ln()).max(wider(band.p90[1].ln()));
+    let percent = (100.0 * share).round() as u32;
+    let cause = Cause::Attention { tokens: tokens as u32, percent };
+    let counts = percent > 0 && factor > 1.0 && factor.is_finite();
+    counts.then_some(Widening { of: Of::Decode, cause, factor, source: OF_SLOPES })
 }
 
 /// Where the band of servers comes from.

@@ -222,6 +222,16 @@ impl<S: Carry> Decoder<S> {
         self
     }
 
+    /// Says how the family's `quant_predicate` treats the modules whose paths end with one of `names`.
+    #[must_use]
+    pub fn with_packing(mut self, treated: QuantOverride, names: &'static [&'static str]) -> Self {
+        let others = self.quant_override;
+        let listed = |path: &str| names.iter().any(|name| path.ends_with(name));
+        self.quant_override =
+            Box::new(move |path| if listed(path) { treated } else { others(path) });
+        self
+    }
+
     /// Says which routed experts the model has.
     #[must_use]
     pub fn with_experts(mut self, experts: impl Into<Option<Experts>>) -> Self {

@@ -1,6 +1,7 @@
 //! What is read off one whole decode step and remembered: which layers do the same, and a number that graphs share
 //! which do the same.
 
+use super::first_calls::FirstCalls;
 use super::pattern::LayerPlan;
 use super::tape::{Routing, Trace, TraceError};
 use super::{Call, Graph, SkippedLayers};
@@ -60,6 +61,7 @@ impl Graph {
     pub(super) fn forget(&mut self) {
         self.layer_plan = OnceLock::new();
         self.fingerprint = OnceLock::new();
+        self.first_calls = FirstCalls::default();
     }
 
     /// What is read off a whole decode step: one trace serves both.

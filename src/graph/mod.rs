@@ -9,6 +9,7 @@ mod call;
 mod decoder;
 mod division;
 pub mod families;
+mod first_calls;
 mod likeness;
 mod masks;
 pub mod nn;
@@ -113,6 +114,7 @@ pub struct Graph {
     fingerprint: OnceLock<Result<u64, TraceError>>,
     /// Sizes of the heads of its attention.
     heads: OnceLock<Vec<[u32; 2]>>,
+    first_calls: first_calls::FirstCalls,
 }
 
 impl std::fmt::Debug for Graph {
@@ -182,6 +184,7 @@ impl Graph {
             layer_plan: OnceLock::new(),
             fingerprint: OnceLock::new(),
             heads: OnceLock::new(),
+            first_calls: first_calls::FirstCalls::default(),
         })
     }
 

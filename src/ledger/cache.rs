@@ -18,17 +18,24 @@ pub fn after_prompt(
     batch: u32,
     kv: Option<KvQuantization>,
 ) -> Result<Vec<Cache>, TraceError> {
-    let mut caches = graph.make_cache();
     let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
     // One traced call fixes the shapes; the rest is counting.
-    if let Some(first) = chunks.next() {
-        let skipped = graph.skipped_for_counts()?;
-        let call = Call { batch, kv, skipped, ..Call::prefill(telling(graph, first)) };
-        graph.trace(&mut caches, call, Routing::default())?;
-    }
+    let Some(first) = chunks.next() else { return Ok(graph.make_cache()) };
+    let mut caches = after_first(graph, first, batch, kv)?;
     let chunks: Vec<u32> = chunks.collect();
     advance(&mut caches, &chunks, kv);
     Ok(caches)
+}
+
+/// The caches after a first call of so many tokens.
+fn after_first(
+    graph: &Graph,
+    tokens: u32,
+    batch: u32,
+    kv: Option<KvQuantization>,
+) -> Result<Vec<Cache>, TraceError> {
+    let skipped = graph.skipped_for_counts()?;
+    graph.caches_after(&Call { batch, kv, skipped, ..Call::prefill(telling(graph, tokens)) })
 }
 
 /// Tokens of a first call that leaves caches of the same shapes as one of `tokens`: states have the same at any length,
@@ -127,12 +134,8 @@ impl<'g> CacheGrowth<'g> {
         kv: Option<KvQuantization>,
     ) -> Result<Self, TraceError> {
         let step = step.max(1);
-        let mut caches = graph.make_cache();
-        let skipped = graph.skipped_for_counts()?;
-        let call = Call { batch, kv, skipped, ..Call::prefill(telling(graph, step)) };
-        graph.trace(&mut caches, call, Routing::default())?;
         let mut first: Vec<(Cache, u64)> = Vec::new();
-        for cache in caches {
+        for cache in after_first(graph, step, batch, kv)? {
             match first.iter_mut().find(|(known, _)| *known == cache) {
                 Some((_, n)) => *n += 1,
                 None => first.push((cache, 1)),

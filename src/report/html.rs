@@ -1,6 +1,6 @@
 //! One HTML file with everything in it: no network, light and dark, printable, sortable tables, inline SVG.
 
-use super::chart::Chart;
+use crate::chart::Chart;
 use minijinja::{AutoEscape, Environment};
 use serde::{Serialize, Serializer};
 use thiserror::Error;

@@ -4,23 +4,18 @@
 //! Nothing here calculates; everything shown comes in as text or as serializable values.
 
 mod bars;
-mod chart;
 mod cleaned;
 mod csv;
 mod document;
 mod html;
-mod labels;
 mod markdown;
-mod plot;
 mod present;
 #[cfg_attr(not(feature = "png"), path = "no_raster.rs")]
 mod raster;
 mod terminal;
 
-pub use chart::{Axis, Chart, ChartShape, Corner, Mark};
 pub use document::{Align, Column, Document, DocumentBlock, Table};
 pub use html::{Page, PageCell, PagePart, Sortable};
-pub use plot::{Scatter, Series};
 pub use present::{Answer, Present, Tagged, schema_of};
 pub use raster::png;
 pub use terminal::{Style, width};

@@ -34,6 +34,9 @@ pub enum IntervalClass {
     /// Decode with llama.cpp.
     #[serde(rename = "llama.cpp")]
     LlamaCpp,
+    /// Decode of GGUF files with LM Studio, whose runtime is of an unknown build.
+    #[serde(rename = "lm-studio-gguf")]
+    LmStudioGguf,
     /// Decode with MLX, 1 to 3 GB a step.
     #[serde(rename = "mlx-1-to-3gb")]
     MlxOneToThreeGb,
@@ -63,6 +66,8 @@ impl IntervalClass {
     pub fn of_decode(program: Program, bytes_per_step: f64, experts: bool) -> Self {
         if program == Program::Ollama {
             Self::Ollama
+        } else if program == Program::LmStudioGguf {
+            Self::LmStudioGguf
         } else if program.runs_gguf() {
             Self::LlamaCpp
         } else if experts {
@@ -81,6 +86,7 @@ impl IntervalClass {
     pub const fn name(self) -> &'static str {
         match self {
             Self::LlamaCpp => "llama.cpp",
+            Self::LmStudioGguf => "lm-studio-gguf",
             Self::MlxOneToThreeGb => "mlx-1-to-3gb",
             Self::MlxBelowOneGb => "mlx-below-1gb",
             Self::MlxExperts => "mlx-experts",

@@ -54,6 +54,20 @@ impl Silicon {
         }
     }
 
+    /// The shaders of a GPU, for its peak of arithmetic.
+    #[must_use]
+    pub const fn shaders(cores: f64, ghz: f64) -> Self {
+        Self {
+            bandwidth: 0.0,
+            cores,
+            ghz,
+            generation: 0,
+            tier: Tier::Base,
+            matrix_units: false,
+            fanless: false,
+        }
+    }
+
     /// GPU cores times clock, in GHz.
     #[must_use]
     pub fn core_ghz(&self) -> f64 {

@@ -9,6 +9,11 @@ pub const Z90: f64 = 1.644_853_626_951_472_2;
 /// The same of a 95 % interval.
 pub const Z95: f64 = 1.959_963_984_540_054;
 
+/// [`Z80`] to the digits with which the committed bands of intervals were made.
+pub const BAND_Z80: f64 = 1.2816;
+/// [`Z90`] to these digits.
+pub const BAND_Z90: f64 = 1.6449;
+
 /// Share of the standard normal distribution below `z`.
 #[must_use]
 pub fn normal_share(z: f64) -> f64 {

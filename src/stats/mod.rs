@@ -11,7 +11,9 @@ mod slope;
 mod spread;
 mod trials;
 
-pub use distribution::{Z80, Z90, Z95, few_clusters, normal_quantile, normal_share};
+pub use distribution::{
+    BAND_Z80, BAND_Z90, Z80, Z90, Z95, few_clusters, normal_quantile, normal_share,
+};
 pub use order::{median, median_in_place, quantile, weighted_quantile};
 pub use slope::{MIN_POINTS, Slope, Trend, leak_slope};
 pub use spread::{TimingSpread, spread_of};

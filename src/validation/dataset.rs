@@ -92,8 +92,12 @@ impl<'a> Dataset<'a> {
         let first = joined.chips.first().ok_or("no chip")?;
         let chip = first.family_id().to_owned();
         let float = matches!(joined.weights, NamedFormat::Mlx(Scheme::Float(_)));
+        let engine = row.engine_setup();
+        let program = program(row.engine, joined.weights);
         let target = |c: &&Chip| Silicon {
             fanless: row.is_fanless(),
+            matrix_units: c.matrix_units
+                && (program.runs_gguf() || row.may_use_matrix_units(&engine)),
             ..Silicon::of_chip(c, row.memory_gib)
         };
         let flash = row.uses_flash_attention(&architecture);
@@ -103,10 +107,10 @@ impl<'a> Dataset<'a> {
             features,
             targets: joined.chips.iter().map(target).collect(),
             flash,
-            engine: row.engine_setup(),
+            engine,
             configuration: format!("{}|{chip}|{}|{}", row.owner(), row.model_id, row.quant),
             chip,
-            program: program(row.engine, joined.weights),
+            program,
             fp16: joined.weights == NamedFormat::Mlx(Scheme::Float(DType::F16)) || (old && !float),
         })
     }
@@ -154,6 +158,24 @@ fn program(measured: Program, weights: NamedFormat) -> Program {
 }
 
 impl Observed<'_> {
+    /// The program that decides how wide intervals are: that of the file, where its builds are its own.
+    #[must_use]
+    pub fn interval_program(&self) -> Program {
+        let own = self.program.runs_gguf() && self.row.engine == Program::LmStudioGguf;
+        if own { Program::LmStudioGguf } else { self.program }
+    }
+
+    /// The part of a decode step that keys and values take by the coefficients.
+    #[must_use]
+    pub fn attention_share(&self, c: &Coefficients, f: &StepFeatures) -> f64 {
+        let (law, step) = (c.decode_law(self.program), self.step());
+        let share = |target: &Silicon| {
+            let time = law.time(f, target, step);
+            time.kv / time.total()
+        };
+        self.targets.iter().map(share).sum::<f64>() / self.targets.len().max(1) as f64
+    }
+
     /// Decode step in the middle of the generated tokens.
     #[must_use]
     pub fn step(&self) -> DecodeStep {

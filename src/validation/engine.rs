@@ -1,7 +1,7 @@
 //! The engine that a measurement names, as far as it does: program, its version, MLX's, and that of macOS.
 
 use super::measurement::Measurement;
-use crate::engine::programs::{AskedEngine, Engines};
+use crate::engine::programs::{AskedEngine, Engines, may_use_matrix_units};
 use crate::run::{EngineName, EngineSetup, PREFILL_STEP, Program, Version};
 use crate::units::Bytes;
 
@@ -69,6 +69,15 @@ impl Measurement {
             ..AskedEngine::default()
         };
         asked.setup().unwrap_or_default()
+    }
+}
+
+impl Measurement {
+    /// Whether MLX may have used matrix units where the GPU has some: as the row says, or else by the versions that it states.
+    #[must_use]
+    pub fn may_use_matrix_units(&self, engine: &EngineSetup) -> bool {
+        let by_version = || may_use_matrix_units(engine.mlx.taken, engine.macos);
+        self.matrix_units.unwrap_or_else(by_version)
     }
 }
 

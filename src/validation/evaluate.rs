@@ -4,7 +4,7 @@ use super::baselines;
 use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
 use super::measurement::{Measurement, column_name};
-use super::peaks::{Peak, Peaks};
+use super::peaks::{Peaks, RowPeak};
 use super::score::{DirectionScore, ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
 use crate::hardware::{Macs as Hardware, MacsError};
@@ -317,13 +317,16 @@ impl Rates<'_, '_> {
         let law = LawKind::of_decode(self.observed.program);
         let predicted = self.held(law).unwrap_or_else(|| self.observed.predicted_decode(c, f));
         let class = IntervalClass::of_decode(
-            self.observed.program,
+            self.observed.interval_program(),
             f.weight_bytes_per_step(),
             f.has_experts(),
         );
         let doubtful = self.doubtful(law, class, self.observed.step().tokens);
-        let factor = widening::factor(&widening::decode(c, &doubtful));
-        let band = c.decode_band(class).widened(factor);
+        let band = c.decode_band(class);
+        let mut widenings = widening::decode(c, &doubtful);
+        let share = self.observed.attention_share(c, f);
+        widenings.extend(widening::attention(&band, doubtful.tokens, share));
+        let band = band.widened(widening::factor(&widenings));
         Some(self.row(MeasuredMetric::Decode, measured, predicted, band))
     }
 
@@ -343,8 +346,8 @@ impl Rates<'_, '_> {
         Some(self.row(MeasuredMetric::Prefill, measured, predicted, band))
     }
 
-    fn peak(&self, peak: &Peak) -> Row {
-        let Peak { measured, predicted, interval_80, interval_90 } = *peak;
+    fn peak(&self, peak: &RowPeak) -> Row {
+        let RowPeak { measured, predicted, interval_80, interval_90 } = *peak;
         self.with_intervals(
             MeasuredMetric::PeakMemory,
             measured,

@@ -123,6 +123,8 @@ pub struct Measurement {
     pub rate_kind: RateKind,
     /// Whether the harness pauses before each trial, so that the weights have to be made resident again.
     pub paused: bool,
+    /// Whether MLX used the matrix units of the GPU, where the source says so or its rates tell.
+    pub matrix_units: Option<bool>,
     /// Trust in the row.
     pub confidence: Trust,
     /// Origin.
@@ -351,6 +353,15 @@ impl Row<'_> {
                     return Err(
                         self.error("paused", format!("expected yes or nothing, found '{other}'"))
                     );
+                }
+            },
+            matrix_units: match self.text("matrix_units") {
+                "on" => Some(true),
+                "off" => Some(false),
+                "" => None,
+                other => {
+                    let problem = format!("expected on, off or nothing, found '{other}'");
+                    return Err(self.error("matrix_units", problem));
                 }
             },
             confidence: match self.text("confidence") {

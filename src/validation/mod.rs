@@ -8,6 +8,7 @@ mod engine;
 pub mod evaluate;
 pub mod fitting;
 pub mod held_out;
+pub mod import;
 pub mod join;
 pub mod measurement;
 mod peaks;

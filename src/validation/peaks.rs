@@ -20,7 +20,7 @@ const UNSTATED_OUTPUT: u32 = 128;
 const UNSTATED_MEMORY: u64 = 64;
 
 /// A measured peak and a simulated one, in bytes.
-pub(super) struct Peak {
+pub(super) struct RowPeak {
     /// Measured.
     pub measured: f64,
     /// Simulated.
@@ -45,7 +45,7 @@ impl<'a> Peaks<'a> {
     }
 
     /// The peak of a row; `None` where it has none of MLX's own count, or of a version whose peaks are not replayed.
-    pub fn of(&mut self, row: &Measurement) -> Option<Peak> {
+    pub fn of(&mut self, row: &Measurement) -> Option<RowPeak> {
         let measured = row.peak_memory_gb.filter(|&gb| gb > 0.0)? * 1e9;
         if row.engine != Program::MlxLm || row.counts_process_memory() || !row.has_replayed_peak() {
             return None;
@@ -55,7 +55,7 @@ impl<'a> Peaks<'a> {
         let interval_90 = [low.0 as f64, high.0 as f64];
         let predicted = predicted as f64;
         let interval_80 = interval_90.map(|end| predicted + PEAK_80 * (end - predicted));
-        Some(Peak { measured, predicted, interval_80, interval_90 })
+        Some(RowPeak { measured, predicted, interval_80, interval_90 })
     }
 
     fn simulate(&mut self, row: &Measurement) -> Option<u64> {

@@ -3,7 +3,7 @@
 use crate::mlxplan;
 
 /// Commands with the widest answers.
-const WIDE: [&str; 12] = [
+const WIDE: [&str; 18] = [
     "macs m4max",
     "macs --chips",
     "models qwen3-8b",
@@ -16,6 +16,12 @@ const WIDE: [&str; 12] = [
     "doctor",
     "probe --from tests/fixtures/probe/m5-10-24gb.txt --explain",
     "check examples/too-much.toml",
+    "why --model qwen3-0.6b-4bit --mac m4max-40/64 --measured 100",
+    "compare --model qwen3-0.6b-4bit --cluster 2xm3ultra-80/512",
+    "compare --model qwen3-0.6b-4bit --mac m4max-40/64 --vary kv",
+    "predict --model qwen3-0.6b-4bit --mac m4max-40/64 --turn prompt=800,cached=600,output=40",
+    "predict --model qwen3-0.6b-4bit --mac m4max-40/64 --session turns=3,system=100,prompt=30,output=50",
+    "recommend --model qwen3-0.6b-4bit --mac m4max-40/64 --users 2 --prompt 256",
 ];
 
 #[test]

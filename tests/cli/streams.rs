@@ -19,6 +19,8 @@ fn exit_codes_do_not_depend_on_standard_error() {
         ("recomend", 2),
         ("models --local", 0),
         ("macs m4max", 0),
+        ("why --model qwen3-0.6b-4bit --mac m4max-40/64 --measured 100", 0),
+        ("predict --model qwen3-0.6b-4bit --mac m4max-40/64 --turn prompt=800,output=40", 0),
         ("predict --model llama-3.3-70b-4bit --mac m4max-40/48 --context 8192", 1),
     ] {
         for err in ["2>/dev/full", "2>&-", "2> >(exec true)"] {

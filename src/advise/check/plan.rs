@@ -9,7 +9,7 @@ use crate::hardware::catalog::Problem;
 use crate::hardware::catalog::document::{DataEntry, Field, TomlFile, whole};
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::KvType;
-use crate::run::Images;
+use crate::run::{Images, RunConditions};
 use crate::units::{Bytes, SizeError};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -112,9 +112,9 @@ const KEYS: [&str; 11] = [
     "schema", "name", "macs", "cluster", "link", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 25] = [
+const WORKLOAD_KEYS: [&str; 26] = [
     "name", "model", "quant", "context", "generate", "users", "rate", "batch", "images", "engine", "mlx", "macos", "nax",
-    "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "evidence", "draft", "acceptance", "draft_tokens",
+    "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "idle", "evidence", "draft", "acceptance", "draft_tokens",
     "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
 
@@ -221,6 +221,7 @@ fn read_workload(
     let kv = read_kv(entry);
     let prompt_cache = size(entry, "prompt_cache");
     let evidence: Option<String> = entry.optional("evidence");
+    let idle_s = entry.optional("idle");
     let min_tok_s = bounded(entry, "min_tok_s", 1e-3..=1e6);
     let max_ttft_s = bounded(entry, "max_ttft_s", 1e-3..=1e6);
     let rate = bounded(entry, "rate", 1e-6..=1e4);
@@ -242,6 +243,7 @@ fn read_workload(
     };
     let run = standard
         .with_engine(engine)
+        .with_conditions(RunConditions { idle_s, ..RunConditions::default() })
         .with_context(context_tokens?)
         .with_generated(generate_tokens?)
         .with_batch(batch?)

@@ -45,7 +45,8 @@ pub(super) fn checked(context: &Context, name: &str, text: &str) -> Result<(Answ
         },
         evidence: &|file, model, macs, run| {
             let wanted = Wanted { context, model, machines: Some(macs), run };
-            let runs = EvidenceFile::read(Path::new(file)).and_then(|file| file.runs(&wanted));
+            let runs =
+                EvidenceFile::read(context, Path::new(file)).and_then(|file| file.runs(&wanted));
             runs.map(Basis::Measured).map_err(|e| format!("{e:#}"))
         },
     };

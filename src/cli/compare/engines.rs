@@ -188,7 +188,8 @@ fn bases(
     let machines = Some(std::slice::from_ref(machine));
     let of = |(model, run)| Wanted { context, model, machines, run };
     let wanted = engines.iter().filter_map(|e| Some((e.model.as_deref().ok()?, &e.run))).map(of);
-    let mut found = EvidenceFile::read(path)?.bases(&wanted.collect::<Vec<_>>())?.into_iter();
+    let mut found =
+        EvidenceFile::read(context, path)?.bases(&wanted.collect::<Vec<_>>())?.into_iter();
     let basis = |e: &Asking| e.model.as_ref().ok().and_then(|_| found.next()).unwrap_or_default();
     Ok(engines.iter().map(basis).collect())
 }

@@ -1,10 +1,11 @@
 //! The arguments of a tool: the flags of its command as a JSON object, `--kv-bits 8` as `"kv_bits": 8`.
 
+use super::argument_schema::ArgumentSchema;
 use crate::clean::clean;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use regex_lite::{Captures, Regex};
 use rmcp::model::JsonObject;
-use serde_json::{Number, Value, json};
+use serde_json::{Number, Value};
 use std::any::TypeId;
 use std::ffi::OsString;
 use std::sync::LazyLock;
@@ -50,7 +51,7 @@ impl Arguments {
     pub(super) fn schema(&self) -> JsonObject {
         let mut properties = JsonObject::new();
         for arg in &self.taken {
-            properties.insert(key(arg), property(arg));
+            schema_of(arg).insert_into(&mut properties, &key(arg));
         }
         let needed = |a: &&Arg| a.is_required_set() || self.any_of == [&*key(a)];
         let required: Vec<String> = self.taken.iter().filter(needed).map(key).collect();
@@ -132,7 +133,7 @@ fn is_list(arg: &Arg) -> bool {
 }
 
 /// The schema of one argument.
-fn property(arg: &Arg) -> Value {
+fn schema_of(arg: &Arg) -> ArgumentSchema {
     let kind = kind(arg);
     let name = match kind {
         ValueKind::Switch => "boolean",
@@ -140,28 +141,22 @@ fn property(arg: &Arg) -> Value {
         ValueKind::Number => "number",
         ValueKind::Text => "string",
     };
-    let mut one = json!({ "type": name });
     let choices = arg.get_possible_values();
-    if kind != ValueKind::Switch && !choices.is_empty() {
-        one["enum"] = choices.iter().map(|v| v.get_name()).collect();
-    }
-    let mut whole = if is_list(arg) { json!({ "type": "array", "items": one }) } else { one };
+    let choices = choices.iter().filter(|_| kind != ValueKind::Switch);
+    let one = ArgumentSchema::one(name, choices.map(|v| v.get_name().to_owned()).collect());
+    let whole = if is_list(arg) { one.list() } else { one };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    whole["description"] = help.replace('\n', " ").into();
     let defaults = arg.get_default_values().iter().filter_map(|v| v.to_str());
     let mut defaults = defaults.map(|text| match kind {
         ValueKind::Text => text.into(),
         _ => text.parse().unwrap_or_else(|_| Value::from(text)),
     });
-    if is_list(arg) {
-        let all: Vec<Value> = defaults.collect();
-        if !all.is_empty() {
-            whole["default"] = all.into();
-        }
-    } else if let Some(first) = defaults.next() {
-        whole["default"] = first;
-    }
-    whole
+    let default = if is_list(arg) {
+        Some(defaults.collect::<Vec<Value>>()).filter(|all| !all.is_empty()).map(Value::from)
+    } else {
+        defaults.next()
+    };
+    whole.described(help.replace('\n', " "), default)
 }
 
 fn switch(name: &str, value: &Value) -> Result<bool, String> {
@@ -236,6 +231,7 @@ mod tests {
     use crate::cli::inspect::args::InspectArgs;
     use crate::cli::predict::args::PredictArgs;
     use clap::{Args, FromArgMatches};
+    use serde_json::json;
 
     fn predict() -> Arguments {
         Arguments::new("predict", PredictArgs::augment_args, (&[], &["time_layers", "force"], &[]))

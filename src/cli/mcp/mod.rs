@@ -2,6 +2,7 @@
 //!
 //! A tool is a command of the command line: its arguments are the command's flags, its answer the same object.
 
+mod argument_schema;
 mod arguments;
 mod prompts;
 mod server;

@@ -1,5 +1,6 @@
 //! The tools, one row for each.
 
+use super::argument_schema::ArgumentSchema;
 use super::arguments::Arguments;
 use crate::advise::serving::Serving;
 use crate::advise::session::SessionPlan;
@@ -26,7 +27,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -201,8 +202,8 @@ impl ToolRow {
             && may_go_online
         {
             let said = "Whether the network may be used, for models that are not known here (Hugging Face)";
-            let online = json!({ "type": "boolean", "default": false, "description": said });
-            keys.insert(ONLINE.to_owned(), online);
+            let online = ArgumentSchema::one("boolean", Vec::new());
+            online.described(said.to_owned(), Some(false.into())).insert_into(keys, ONLINE);
         }
         let annotations = ToolAnnotations::with_title(self.title);
         let annotations = annotations.read_only(true).idempotent(true).open_world(may_go_online);

@@ -20,7 +20,7 @@ pub(super) fn best(
             .ok_or_else(|| anyhow!("--evidence: this machine is no Mac; name one with --mac"))?;
         let machines = Some(std::slice::from_ref(machine));
         let wanted = Wanted { context, model, machines, run };
-        return Ok(Basis::Measured(EvidenceFile::read(path)?.runs(&wanted)?));
+        return Ok(Basis::Measured(EvidenceFile::read(context, path)?.runs(&wanted)?));
     }
     if args.time_layers {
         let here = args.machine.is_here() && run.engine.program == Program::MlxLm;

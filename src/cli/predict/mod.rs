@@ -4,6 +4,7 @@ mod alone;
 pub(super) mod args;
 mod basis;
 mod explain;
+mod prompt;
 pub(super) mod session;
 mod streaming;
 
@@ -136,20 +137,7 @@ fn document(p: &Prediction) -> Document {
         add("decode", "none: the model generates no text".to_owned());
     }
     let pf = &p.prefill;
-    add(
-        "prefill",
-        format!(
-            "{} tok/s, 90 % {}–{}",
-            TokensPerSecond(pf.tokens_per_s),
-            TokensPerSecond(pf.interval_90[0]),
-            TokensPerSecond(pf.interval_90[1])
-        ),
-    );
-    let [soon, late] = p.ttft_interval_90_s();
-    add(
-        "first token",
-        format!("after {}, 90 % {}–{}", Seconds(pf.ttft_s), Seconds(soon), Seconds(late)),
-    );
+    prompt::add(&mut add, pf, &work);
     if let Some(power) = &p.power {
         let [mode, lasting] = power_texts(power);
         add("power", mode);

@@ -1,11 +1,10 @@
 //! The plot of several Macs: bars of decode speed for one, two and four of them.
 
 use super::Case;
-use super::axis::axis;
 use crate::advise::cluster::{ClusterVerdict, RowFigures, cluster_rows};
+use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
 use crate::cli::shared::words::{format_name, short};
 use crate::estimate::{Cluster, Parallelism};
-use crate::report::{Chart, ChartShape, Corner, Mark};
 use crate::roofline::Coefficients;
 use anyhow::Result;
 
@@ -68,8 +67,8 @@ pub(super) fn speed_by_macs(case: &Case) -> Result<Option<Chart>> {
             "Predicted decode tokens per second of one, two and four Macs that run the model together over {link}; what does \
              not fit or cannot be divided has no bar"
         ),
-        x: axis("Macs", false),
-        y: axis("tok/s", false),
+        x: Axis::linear("Macs"),
+        y: Axis::linear("tok/s"),
         marks,
     }))
 }

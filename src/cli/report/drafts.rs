@@ -1,12 +1,11 @@
 //! The plot of drafts: speed-up against acceptance.
 
 use super::Case;
-use super::axis::axis;
+use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::drafts::Drafts;
 use crate::cli::shared::words::{format_name, short};
 use crate::estimate::speculation::DraftChoice;
-use crate::report::{Chart, ChartShape, Corner, Mark};
 use crate::roofline::Coefficients;
 use anyhow::Result;
 
@@ -51,8 +50,8 @@ pub(super) fn speedup_by_acceptance(context: &Context, case: &Case) -> Result<Op
         description: "Predicted speed-up with the engine's number of drafts a round, by the probability that a draft is \
                       right; the band of the first holds 90 % of measurements. Below 1 drafts are slower"
             .to_owned(),
-        x: axis("acceptance", false),
-        y: axis("times as fast", false),
+        x: Axis::linear("acceptance"),
+        y: Axis::linear("times as fast"),
         marks,
     }))
 }

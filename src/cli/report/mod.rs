@@ -1,7 +1,6 @@
 //! `mlxplan report`: a page with tables and plots, or one plot.
 
 pub(super) mod args;
-mod axis;
 mod cluster;
 mod drafts;
 mod page;

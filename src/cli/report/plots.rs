@@ -1,17 +1,16 @@
 //! The plots of a report.
 
 use super::args::Plot;
-use super::axis::axis;
 use super::{Case, cluster, drafts};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
+use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::curve::{MemoryStack, contexts, stack};
 use crate::cli::shared::shipped;
 use crate::cli::shared::words::{format_name, short};
 use crate::estimate::memory::budget;
 use crate::ledger::weights::Weights;
-use crate::report::{Chart, ChartShape, Corner, Mark, Scatter};
 use crate::roofline::{Coefficients, Silicon};
 use crate::validation::evaluate::FitBasis;
 use anyhow::{Result, anyhow};
@@ -36,7 +35,7 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
 }
 
 /// Predicted against measured rates of the shipped data, by fits that have not seen the owner of a row.
-pub(super) fn measured(context: &Context) -> Result<Scatter> {
+pub(super) fn measured(context: &Context) -> Result<Chart> {
     Ok(shipped::scatter(&context.shipped(FitBasis::OwnerLeftOut)?))
 }
 
@@ -66,8 +65,8 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
         title: "Decode speed against context".to_owned(),
         description: "Predicted tokens per second, with the band that holds 90 % of measurements"
             .to_owned(),
-        x: axis("tokens in the cache", true),
-        y: axis("tok/s", false),
+        x: Axis::log("tokens in the cache"),
+        y: Axis::linear("tok/s"),
         marks,
     })
 }
@@ -106,8 +105,8 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
             "Predicted peak of {} by prompt length, with the limits of the Mac",
             estimator.run().engine.program
         ),
-        x: axis("prompt, tokens", true),
-        y: axis("GB", false),
+        x: Axis::log("prompt, tokens"),
+        y: Axis::linear("GB"),
         marks,
     })
 }
@@ -135,8 +134,8 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
         legend: Corner::LowerRight,
         title: format!("Price and speed of Macs that hold {}", models.join(" and ")),
         description: "Decode tokens per second (of the slowest model) against the US list price; the line joins the Macs that no other beats in both. Macs without a known price are not shown".to_owned(),
-        x: axis("USD", false),
-        y: axis("tok/s", false),
+        x: Axis::linear("USD"),
+        y: Axis::linear("tok/s"),
         marks: vec![
             points("others", rest),
             points("the front", front),
@@ -174,8 +173,8 @@ fn roofline(case: &Case) -> Result<Chart> {
         legend: Corner::LowerRight,
         title: format!("Roofline of {}", machine.id),
         description: "Operations are two for each active parameter and token; bytes are those that a decode step reads, or the weights for a chunk of the prompt. The line is the advertised bus bandwidth and the peak of the GPU".to_owned(),
-        x: axis("operations per byte", true),
-        y: axis("operations per second", true),
+        x: Axis::log("operations per byte"),
+        y: Axis::log("operations per second"),
         marks: vec![
             Mark { name: "the machine".to_owned(), shape: ChartShape::Curve { points: roof, band: Vec::new() } },
             points("decode, predicted", decode),

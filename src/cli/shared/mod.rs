@@ -21,6 +21,7 @@ pub(in crate::cli) mod opening;
 pub(in crate::cli) mod output;
 pub(in crate::cli) mod profiles;
 pub(in crate::cli) mod progress;
+pub(in crate::cli) mod row_cases;
 pub mod run_args;
 pub(in crate::cli) mod shipped;
 pub(in crate::cli) mod signals;

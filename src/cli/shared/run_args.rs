@@ -58,7 +58,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Results of bench or validate with runs of this very model, program and machine: the speeds follow them
+    /// Results with runs of this very model, program and machine, which the speeds follow: of bench or validate, of llama-bench
+    /// (-o json or jsonl), llmfit, mlx-chronos, mlx_lm.benchmark or oMLX, or rows with the columns of data/measurements.csv
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
 
@@ -69,6 +70,11 @@ pub struct RunArgs {
     /// Minutes of work without a pause, after which speeds are shown as well [default: 10]
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub sustained: Option<u32>,
+
+    /// Seconds without work for the GPU before the prompt: after more than one, macOS has let the weights go, and the first
+    /// token waits for them [default: runs follow one another]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=604_800))]
+    pub idle: Option<u32>,
 
     /// The engine.
     #[command(flatten)]
@@ -115,6 +121,7 @@ impl Default for RunArgs {
             limits: LimitArgs::default(),
             power: None,
             sustained: None,
+            idle: None,
             evidence: None,
             engine: EngineArgs::default(),
         }
@@ -137,6 +144,7 @@ impl RunArgs {
             .with_conditions(RunConditions {
                 power: self.power.map(PowerSetting::from),
                 sustained_minutes: self.sustained,
+                idle_s: self.idle,
             })
             .with_images(self.images)
             .with_kv(self.cache()?)

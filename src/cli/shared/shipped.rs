@@ -1,7 +1,7 @@
 //! The published measurements that are shipped, against what a fit without their owner says of them.
 
 use super::context::Context;
-use crate::report::{Scatter, Series};
+use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
 use crate::roofline::Coefficients;
 use crate::validation::beyond::{BeyondRow, SHIPPED_BEYOND, read_beyond};
 use crate::validation::evaluate::{FitBasis, MeasuredMetric};
@@ -42,19 +42,26 @@ pub(in crate::cli) fn beyond() -> Result<Vec<BeyondRow>> {
     Ok(read_beyond(BEYOND, SHIPPED_BEYOND)?)
 }
 
-/// Predicted against measured decode rates, one series for each engine.
-pub(in crate::cli) fn scatter(v: &Validation) -> Scatter {
-    let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+/// Predicted against measured decode rates, one color for each engine.
+pub(in crate::cli) fn scatter(v: &Validation) -> Chart {
+    let mut engines: BTreeMap<&str, Vec<(f64, f64, Option<String>)>> = BTreeMap::new();
     for r in v.rows.iter().filter(|r| r.metric == MeasuredMetric::Decode) {
-        series.entry(r.engine).or_default().push((r.measured, r.predicted));
+        engines.entry(r.engine).or_default().push((r.measured, r.predicted, None));
     }
-    Scatter {
+    let points = |(name, points): (&str, _)| Mark {
+        name: name.to_owned(),
+        shape: ChartShape::Points(points),
+    };
+    let mut marks: Vec<Mark> = engines.into_iter().map(points).collect();
+    if !marks.is_empty() {
+        marks.push(Mark { name: String::new(), shape: ChartShape::Diagonal });
+    }
+    Chart {
         title: "Decode speed".to_owned(),
-        x: "measured, tok/s".to_owned(),
-        y: "predicted, tok/s".to_owned(),
-        series: series
-            .into_iter()
-            .map(|(name, points)| Series { name: name.to_owned(), points })
-            .collect(),
+        description: "Predicted against measured tokens per second".to_owned(),
+        x: Axis::log("measured, tok/s"),
+        y: Axis::log("predicted, tok/s"),
+        legend: Corner::LowerRight,
+        marks,
     }
 }

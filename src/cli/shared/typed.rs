@@ -55,6 +55,7 @@ impl CommandWords {
             evidence,
             power,
             sustained,
+            idle,
             engine,
         } = args;
         self.unless("--context", *context, &default.context);
@@ -70,6 +71,7 @@ impl CommandWords {
         self.flag("--evidence", evidence.as_ref().map(|path| path.display()));
         self.flag("--power", power.and_then(value));
         self.flag("--sustained", *sustained);
+        self.flag("--idle", *idle);
         self.engine(engine);
     }
 

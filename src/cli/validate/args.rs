@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// Recorded measurements: a CSV file with the columns of data/measurements.csv; without it, the published ones that
+    /// Recorded measurements: a CSV file with the columns of data/measurements.csv, or a result of llama-bench (-o json or
+    /// jsonl), llmfit, mlx-chronos, mlx_lm.benchmark or oMLX; without it, the published ones that
     /// the coefficients were fitted on, in cross-validation
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,

@@ -9,6 +9,7 @@ use crate::report::{Answer, Column, Document, Present, Table};
 use crate::validation::beyond::read_beyond;
 use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
+use crate::validation::import::import;
 use crate::validation::measurement::RateKind;
 use crate::validation::score::{DirectionScore, ErrorScore};
 use crate::validation::speculation::SpeculationScores;
@@ -49,11 +50,16 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation, Specul
     let text = files::text(path, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let file = path.display().to_string();
-    let measurements = read(&file, &text)?;
     let tools = context.tools()?;
+    let imported = import(&file, &text, tools.models, tools.hardware)?;
+    let (measurements, left_out) = match imported {
+        Some(found) => (found.rows, found.left_out),
+        None => (read(&file, &text)?, Vec::new()),
+    };
     let held_out = HeldOutRates::none();
-    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?
+    let mut validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?
         .with_users(&measurements, &tools)?;
+    validation.skipped.extend(left_out);
     let beyond = is_beyond(&text).then(|| read_beyond(&file, &text)).transpose()?;
     let beyond = beyond.unwrap_or_default();
     let speculation = SpeculationScores::of(&beyond, &tools);

@@ -36,7 +36,7 @@ pub struct WhyArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["bench", "measured", "ttft"])]
     pub server: Option<String>,
 
-    /// A result of `mlxplan bench`
+    /// A result of `mlxplan bench`, or of llama-bench, llmfit, mlx-chronos, mlx_lm.benchmark or oMLX
     #[arg(long, value_name = "RESULT", conflicts_with_all = ["measured", "ttft"])]
     pub bench: Option<PathBuf>,
 

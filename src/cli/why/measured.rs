@@ -13,8 +13,11 @@ use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::HostKeys;
 use crate::cli::shared::progress::Progress;
 use crate::cli::shared::signals;
+use crate::files;
 use crate::run::{EngineName, Program};
-use anyhow::{Result, anyhow, bail, ensure};
+use crate::validation::Measurement;
+use crate::validation::import::import;
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 /// Figures of a run, and what is known of it.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +42,8 @@ pub(super) struct MeasuredFigures {
     pub from: String,
 }
 
+/// Longest file of results that is read, bytes.
+const MAX_BYTES: u64 = 256 << 20;
 /// Environment variable with the key of a server.
 const KEY: &str = "MLXPLAN_API_KEY";
 
@@ -46,8 +51,16 @@ impl MeasuredFigures {
     /// What the arguments name.
     pub fn of(context: &Context, args: &WhyArgs) -> Result<Self> {
         if let Some(path) = &args.bench {
-            let record = record::read(path)?;
-            return Self::of_record(&record, &path.display().to_string());
+            let shown = path.display().to_string();
+            let text =
+                files::text(path, MAX_BYTES).with_context(|| format!("cannot read {shown}"))?;
+            let (models, macs) = (context.catalogs.models()?, &context.catalogs.macs);
+            if let Some(found) = import(&shown, &text, models, macs)? {
+                return Self::of_rows(&found.rows, &shown);
+            }
+            let record = record::parse(&text)
+                .map_err(|e| anyhow!("{shown}: no result of mlxplan bench ({e})"))?;
+            return Self::of_record(&record, &shown);
         }
         if let Some(url) = &args.server {
             return Self::of_server(context, args, url);
@@ -82,6 +95,36 @@ impl MeasuredFigures {
         figures.mac = chip.zip(memory_bytes).map(|(chip, b)| format!("{chip}/{}", b >> 30));
         figures.from = format!("{from}: {} of engine {}", case.case, case.engine);
         Ok(figures)
+    }
+
+    /// The run of another program's results that tells most: with a decode rate and the longest prompt, and the prompt of
+    /// that length where it was timed apart.
+    fn of_rows(rows: &[Measurement], from: &str) -> Result<Self> {
+        let useful = |r: &&Measurement| r.batch == 1 && r.decode_tok_s.is_some();
+        let depth = |r: &Measurement| r.context_tokens.or(r.prompt_tokens).unwrap_or(0);
+        let run = rows
+            .iter()
+            .filter(useful)
+            .max_by_key(|r| depth(r))
+            .ok_or_else(|| anyhow!("{from}: no decode rate of one request at a time"))?;
+        let setup = run.engine_setup();
+        let chip = match run.chips.as_slice() {
+            [chip] => Some(chip),
+            _ => None,
+        };
+        let gguf = |q: &str| q.strip_prefix("gguf-").map(str::to_uppercase);
+        Ok(Self {
+            decode: run.decode_tok_s,
+            ttft_s: run.ttft_s,
+            context: run.context_tokens.or(run.prompt_tokens),
+            generate: run.gen_tokens,
+            model: Some(run.model_published.clone()).filter(|m| !m.is_empty()),
+            quant: Some(gguf(&run.quant).unwrap_or_else(|| run.quant.clone()))
+                .filter(|q| q != "unknown"),
+            engine: Some(EngineName { program: setup.program, version: setup.version }),
+            mac: chip.zip(run.memory_gib).map(|(chip, gib)| format!("{chip}/{gib}")),
+            from: format!("{from}: {}", run.id),
+        })
     }
 
     fn of_info(info: &ServerInfo) -> Self {

@@ -8,7 +8,7 @@ use super::speculation::Speculation;
 use super::speed::{Evidence, Term};
 use super::warning::Warning;
 use super::widening::Widening;
-use super::{PowerSpeeds, StreamedExperts};
+use super::{PauseCost, PowerSpeeds, StreamedExperts};
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::Quality;
 use crate::hardware::machine::MachineSummary;
@@ -167,6 +167,8 @@ pub struct RunKeys {
     pub prompt_cache_bytes: Option<Bytes>,
     /// Sequences that the program was asked to keep room for.
     pub parallel: Option<u32>,
+    /// Seconds without GPU work before the prompt, where they were said.
+    pub idle_s: Option<u32>,
     /// Images in the prompt, whose tokens are among those of `context_tokens`.
     pub images: Option<ImagesAnswer>,
 }
@@ -313,6 +315,11 @@ pub struct PrefillAnswer {
     pub interval_90: [f64; 2],
     /// Time to first token at both ends of the 90 % interval.
     pub ttft_interval_90_s: [f64; 2],
+    /// With the matrix units of the GPU and without, where it is not known whether the program uses them; the figures above
+    /// are those with them.
+    pub modes: Option<PrefillModes>,
+    /// The first token after a pause without GPU work; `null` where the program keeps its weights resident.
+    pub after_pause: Option<PauseAnswer>,
     /// Where the time goes.
     pub terms: Vec<Term>,
     /// The measurements behind it.
@@ -321,6 +328,40 @@ pub struct PrefillAnswer {
     pub fidelity: Fidelity,
     /// How good timed predictions were here.
     pub runs_here: Option<Quality>,
+}
+
+/// Prefill in each mode of a GPU with matrix units.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct PrefillModes {
+    /// With them.
+    pub on: PrefillMode,
+    /// Without.
+    pub off: PrefillMode,
+}
+
+/// Prefill in one mode.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct PrefillMode {
+    /// Prompt tokens per second.
+    pub tokens_per_s: f64,
+    /// Interval that holds 80 % of measurements.
+    pub interval_80: [f64; 2],
+    /// Interval that holds 90 % of measurements.
+    pub interval_90: [f64; 2],
+    /// Time to first token.
+    pub ttft_s: f64,
+    /// Time to first token at both ends of the 90 % interval.
+    pub ttft_interval_90_s: [f64; 2],
+}
+
+/// The first token after a pause.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct PauseAnswer {
+    /// What it costs; whether `ttft_s` holds it.
+    #[serde(flatten)]
+    pub cost: PauseCost,
+    /// Time to first token with it.
+    pub ttft_s: f64,
 }
 
 /// An input and where it comes from.

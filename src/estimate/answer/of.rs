@@ -2,18 +2,18 @@
 
 use super::{
     DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, ImagesAnswer, LlamaAnswer, MemoryAnswer,
-    ModelAnswer, PartAnswer, PredictionAnswer, PrefillAnswer, RateAnswer, RunKeys, SourceAnswer,
-    WithoutEvidence,
+    ModelAnswer, PartAnswer, PauseAnswer, PredictionAnswer, PrefillAnswer, PrefillMode,
+    PrefillModes, RateAnswer, RunKeys, SourceAnswer, WithoutEvidence,
 };
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::PredictedRate;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{LlamaMemory, Memory};
-use crate::estimate::speed::AtDepth;
+use crate::estimate::speed::{AtDepth, Prefill};
 use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
 use crate::hardware::machine::Machine;
-use crate::run::{EngineSetup, Images, MatrixUnits, Run};
+use crate::run::{EngineSetup, Images, MatrixUnits, Run, Work};
 use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -92,6 +92,7 @@ impl RunKeys {
             budget_memory_bytes: run.engine.budget,
             prompt_cache_bytes: run.engine.prompt_cache,
             parallel: run.engine.parallel,
+            idle_s: run.conditions.idle_s,
             images: run.work.images.map(ImagesAnswer::from),
         }
     }
@@ -178,6 +179,35 @@ impl From<PredictedRate> for RateAnswer {
     }
 }
 
+impl PrefillMode {
+    fn of(prefill: &Prefill, work: &Work) -> Self {
+        Self {
+            tokens_per_s: prefill.tokens_per_s,
+            interval_80: prefill.interval_80,
+            interval_90: prefill.interval_90,
+            ttft_s: prefill.ttft_s,
+            ttft_interval_90_s: prefill.ttft_at(prefill.interval_90, work),
+        }
+    }
+}
+
+impl PrefillModes {
+    /// Both modes, where it is not known which one it is.
+    #[must_use]
+    pub fn of(prefill: &Prefill, work: &Work) -> Option<Self> {
+        let off = prefill.without_units.as_deref()?;
+        Some(Self { on: PrefillMode::of(prefill, work), off: PrefillMode::of(off, work) })
+    }
+}
+
+impl PauseAnswer {
+    fn of(prefill: &Prefill) -> Option<Self> {
+        let cost = prefill.pause?;
+        let ttft_s = if cost.counted { prefill.ttft_s } else { prefill.ttft_s + cost.seconds };
+        Some(Self { cost, ttft_s })
+    }
+}
+
 impl From<LlamaMemory> for LlamaAnswer {
     fn from(memory: LlamaMemory) -> Self {
         let s = memory.settings;
@@ -230,6 +260,8 @@ impl From<&Prediction> for PredictionAnswer {
                 interval_80: f.interval_80,
                 interval_90: f.interval_90,
                 ttft_interval_90_s: p.ttft_interval_90_s(),
+                modes: PrefillModes::of(f, &p.run.work),
+                after_pause: PauseAnswer::of(f),
                 terms: f.terms_to_first_token(),
                 evidence: Some(f.evidence.clone()),
                 fidelity: match (measured_prompt, timed_prompt) {
@@ -302,6 +334,8 @@ impl From<&TimedAlone> for PredictionAnswer {
                     interval_80: rates.interval_80,
                     interval_90: rates.interval_90,
                     ttft_interval_90_s,
+                    modes: None,
+                    after_pause: None,
                     terms: Vec::new(),
                     evidence: None,
                     fidelity: Fidelity::Calibrated,

@@ -6,16 +6,13 @@
 //! trials, while cross-validation shrinks only what other models of the same owner tell.
 
 use crate::calibration::evidence::PredictedRate;
-use crate::estimate::widening::{Cause, Of, Widening, factor};
+use crate::estimate::widening::{Cause, Of, SLOPE, Widening, factor};
 use crate::hardware::machine::Machine;
 use crate::run::Work;
 
 /// Standard deviation of the logarithm of a rate from one session on a machine to another. Source: repeats of one
 /// laptop, coefficient of variation 3.4 %.
 pub const SESSION: f64 = 0.034;
-/// Standard deviation of the logarithm of what is added to the time of a token from one length to another, against
-/// what the law adds. Source: the slope of 25 measured series over depth lies off the law by that much.
-pub const CARRIED: f64 = 0.41;
 /// The least error of a median of trials: what they repeat to within a session.
 const LEAST: f64 = 0.002;
 
@@ -114,7 +111,7 @@ impl OwnRuns {
         let (length, seconds) = (length(of, asked), predicted(asked).recip());
         let (log_ratio, variance, near) = at(&points, length)?;
         let log_error = variance.sqrt().max(LEAST);
-        let carried = CARRIED * (seconds - near.seconds).abs() / seconds;
+        let carried = SLOPE * (seconds - near.seconds).abs() / seconds;
         let mut widenings = Vec::new();
         let mut sd = log_error;
         let carry = Cause::Carried { tokens: length as u32, measured: near.length as u32 };
@@ -243,7 +240,7 @@ mod tests {
             .to_vec();
         assert!(widths.is_sorted_by(|a, b| a < b), "{widths:?}");
         // Far away nearly all of the time is not measured.
-        let all = (2.0 * crate::stats::Z90 * CARRIED).exp();
+        let all = (2.0 * crate::stats::Z90 * SLOPE).exp();
         assert!(widths[3] > 0.6 * all && widths[3] < 1.1 * all, "{widths:?} {all}");
     }
 

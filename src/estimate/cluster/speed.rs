@@ -98,6 +98,7 @@ impl Prefill {
         let rate = self.tokens_per_s;
         let (before, after) = (tokens / rate, seconds + wait.middle);
         self.tokens_per_s = tokens / after;
+        self.without_units = None;
         self.ttft_s += after - before;
         self.terms.iter_mut().for_each(|term| term.seconds *= seconds / before);
         let intervals = [&mut self.interval_80, &mut self.interval_90];

@@ -7,6 +7,7 @@ use crate::estimate::Estimator;
 use crate::graph::cache::KvQuantization;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
+use crate::ledger::weights::Weights;
 use crate::model::Scheme;
 use crate::model::quality::PublishedLoss;
 use crate::units::Bytes;
@@ -238,6 +239,16 @@ fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
     kept
 }
 
+/// Whether weights alone are sure to exceed what MLX may use, so that a run neither fits nor has any context.
+fn out_of_reach(changed: &Estimator<'_>, machine: &Machine) -> bool {
+    if changed.run().engine.program.runs_gguf() {
+        return false;
+    }
+    let least = changed.run().file.weights_range.map_or(1.0, |[low, _]| low.min(1.0));
+    let weights = Weights::of(changed.graph()).active_bytes as f64 * least;
+    interval_90(Bytes(weights as u64))[0] > machine.gpu_limit.range[1].max(machine.gpu_limit.bytes)
+}
+
 /// A run for which changes are looked for.
 pub(super) struct AdviceCase<'a, 'e> {
     pub machine: &'a Machine,
@@ -249,6 +260,9 @@ pub(super) struct AdviceCase<'a, 'e> {
 impl AdviceCase<'_, '_> {
     /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
     pub fn tried(&self, what: Change, changed: &Estimator<'_>, machine: &Machine) -> Option<Tried> {
+        if out_of_reach(changed, machine) {
+            return None;
+        }
         let loss = self.loss(&what);
         let memory = changed.memory(machine).ok()?;
         let context = changed.max_context(machine).ok()?;

@@ -10,6 +10,7 @@ use super::ends::{Ends, PromptEnd};
 use super::{ContextBound, MaxContext};
 use crate::ledger::peak::{Peak, PeakError};
 use crate::units::Bytes;
+use rayon::prelude::*;
 
 /// Rows of a last chunk that are tried: around the least rows of fused kernels, and between.
 const ROWS: [u32; 9] = [1023, 512, 2047, 1536, 1024, 768, 256, 64, 8];
@@ -55,6 +56,9 @@ pub fn below(
     let mut builds_scores = ends.run.engine.kv.is_some() || end.is_some_and(|e| e.builds_scores);
     let mut ample = search.is_ample(end, known, tokens)?;
     let holds = end.is_some_and(|e| room.holds(e));
+    if builds_scores && !ample {
+        search.look_ahead(tokens)?;
+    }
     for (i, rows) in ROWS.into_iter().chain([own]).enumerate() {
         // Chunks differ by less than what ample room leaves, and fused ones by less than those with scores.
         let differs = i == 0 || (!ample && (builds_scores || i < FUSED || rows == own));
@@ -80,6 +84,22 @@ struct Search<'e, 'a> {
 }
 
 impl Search<'_, '_> {
+    /// Replays side by side what is looked at first for each length of the last chunk. Most of it fits, so that little
+    /// is replayed in vain.
+    fn look_ahead(&self, most: u32) -> Result<(), PeakError> {
+        let rows = ROWS.into_iter().filter(|&rows| rows < self.step);
+        let prompts: Vec<u32> = rows
+            .filter_map(|rows| Some(self.chunks_before(rows, most)? * self.step + rows + 1))
+            .collect();
+        prompts.par_iter().try_for_each(|&prompt| self.ends.last_chunk(prompt).map(drop))
+    }
+
+    /// The most whole chunks before a last one of `rows` within a context of `most` tokens.
+    fn chunks_before(&self, rows: u32, most: u32) -> Option<u32> {
+        // The last token of a prompt is read by itself.
+        Some(most.checked_sub(rows + 1 + self.ends.run.work.generate_tokens)? / self.step)
+    }
+
     /// Whether a context leaves ample room, by its end where that was replayed, else by a bound.
     fn is_ample(
         &self,
@@ -100,11 +120,10 @@ impl Search<'_, '_> {
     /// longest such chunk, if there is one.
     fn until(&self, rows: u32, most: u32) -> Result<(u32, Option<PromptEnd>), PeakError> {
         let (step, generate) = (self.step, self.ends.run.work.generate_tokens);
-        // The last token of a prompt is read by itself.
         let rest = rows + 1;
-        let Some(before) = most.checked_sub(rest + generate) else { return Ok((most, None)) };
+        let Some(most_chunks) = self.chunks_before(rows, most) else { return Ok((most, None)) };
         let at = |chunks: u32, rest: u32| self.ends.last_chunk(chunks * step + rest);
-        let (mut least, mut high) = (0, before / step);
+        let (mut least, mut high) = (0, most_chunks);
         let last = at(high, rest)?;
         if self.room.holds(last) {
             return Ok((most, Some(last)));

@@ -4,12 +4,13 @@
 //! peaks are known, simulates it, and guesses again. Only certain lengths are tried, the same ones whatever the memory:
 //! more memory then never gives less context.
 
+use super::chunks::WholeChunks;
 use super::default_reserve;
 use super::ends::{Ends, PromptEnd};
 use crate::graph::cache::STEP;
 use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::{self, Peak, PeakError};
+use crate::ledger::peak::{Peak, PeakError};
 use crate::ledger::weights::Weights;
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -133,7 +134,7 @@ pub fn within_less(
 
 /// An end that is not replayed.
 const fn estimated(peak: u64) -> PromptEnd {
-    PromptEnd { peak, beyond: 0, largest_buffer: 0, builds_scores: false }
+    PromptEnd { peak, beyond: 0, largest_buffer: 0, builds_scores: false, command_buffers: 0 }
 }
 
 /// Whether `total` tokens fit a number of bytes by a bound that needs no simulation, given the peak of the run itself: a
@@ -180,9 +181,14 @@ impl Search<'_, '_> {
         if !end.builds_scores || end.peak + end.beyond <= self.budget {
             return Ok(true);
         }
-        let Ends { graph, gpu, .. } = self.ends;
-        let whole = peak::peak(graph, &self.ends.ending_at(total), *gpu)?;
-        Ok(whole.peak_bytes <= self.budget)
+        let whole = WholeChunks { ends: self.ends, budget: self.budget, most: 2 * end.beyond };
+        whole.fit(self.chunks_until(total))
+    }
+
+    /// Whether a generation that ends at the length of a cell fits, its end included.
+    fn fits(&self, c: u32) -> Result<bool, PeakError> {
+        let end = self.ends.at(length(c))?;
+        Ok(end.peak <= self.budget && self.whole_fits(length(c), end)?)
     }
 
     /// The largest cell up to `c` whose whole generation fits, given that its end does. Where the whole peaks higher
@@ -192,16 +198,21 @@ impl Search<'_, '_> {
             return Ok(c);
         }
         let mut even = (c - 1) & !1;
-        while even > 0 && !self.whole_fits(length(even), end)? {
+        while even > 0 && !self.fits(even)? {
             even -= 2;
         }
         let odd = even + 1;
-        Ok(if odd < c && self.whole_fits(length(odd), end)? { odd } else { even })
+        Ok(if odd < c && self.fits(odd)? { odd } else { even })
     }
 
     /// Whole chunks of a prompt that ends at the length of a cell.
     fn whole_chunks(&self, c: u32) -> u32 {
-        let prompt = self.ends.ending_at(length(c)).work.context_tokens;
+        self.chunks_until(length(c))
+    }
+
+    /// Whole chunks of the prompt of a generation that ends at `total` tokens.
+    fn chunks_until(&self, total: u32) -> u32 {
+        let prompt = self.ends.ending_at(total).work.context_tokens;
         prompt.saturating_sub(1) / self.ends.run.engine.prefill_step.max(1)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::ledger::cache::CacheGrowth;
-use crate::ledger::peak::{self, Peak, PeakError};
+use crate::ledger::peak::{self, Peak, PeakError, Phase};
 use crate::ledger::replay::Gpu;
 use crate::run::{JOINING, Run};
 use crate::units::Bytes;
@@ -21,15 +21,19 @@ pub struct PromptEnd {
     pub largest_buffer: u64,
     /// Whether attention builds scores.
     pub builds_scores: bool,
+    /// Command buffers of the last chunk.
+    pub command_buffers: u32,
 }
 
 impl From<&Peak> for PromptEnd {
     fn from(peak: &Peak) -> Self {
+        let chunk = peak.steps.iter().rfind(|s| s.phase == Phase::Prefill);
         Self {
             peak: peak.peak_bytes,
             beyond: peak.attention_scratch_bytes + peak.run_ahead_bytes,
             largest_buffer: peak.largest_buffer_bytes,
             builds_scores: peak.attention_scratch_bytes > 0,
+            command_buffers: chunk.map_or(0, |s| s.command_buffers),
         }
     }
 }

@@ -4,6 +4,7 @@ mod advice;
 mod advice_llama;
 mod autofit;
 mod below;
+mod chunks;
 mod context;
 mod ends;
 mod interval;

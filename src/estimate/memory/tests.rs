@@ -394,6 +394,49 @@ fn rows_before_the_first_that_do_not_fit_fit() {
     assert!(beyond.iter().all(|bytes| *bytes <= A_LITTLE), "{found:?}: {beyond:?}");
 }
 
+/// A model whose heads no kernel fuses, so that every chunk builds scores.
+fn scored() -> Graph {
+    let config = Config::parse(
+        r#"{"model_type":"qwen3","hidden_size":2048,"num_hidden_layers":6,"num_attention_heads":16,
+            "num_key_value_heads":4,"head_dim":192,"intermediate_size":6144,"vocab_size":151936,
+            "max_position_embeddings":262144,"tie_word_embeddings":false}"#,
+    );
+    Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+}
+
+/// Halving finds every chunk that does not fit, at any budget at which the last one does.
+#[test]
+fn a_chunk_before_the_end_that_does_not_fit_is_found() {
+    const COUNT: u32 = 24;
+    let graph = scored();
+    let run = Run::default().with_prefill_step(512);
+    let ends = Ends::of(&graph, &run, Gpu::REFERENCE).expect("runs");
+    let chunk = |n: u32| ends.last_chunk((n + 1) * 512 + 1).expect("runs");
+    let all: Vec<PromptEnd> = (0..COUNT).map(chunk).collect();
+    let last = all[COUNT as usize - 1];
+    assert!(last.builds_scores && all.iter().any(|e| e.command_buffers != last.command_buffers));
+    let most = 2 * last.beyond;
+    for budget in all.iter().map(|e| e.peak).filter(|&peak| peak >= last.peak) {
+        let whole = chunks::WholeChunks { ends: &ends, budget, most };
+        let fit = all.iter().all(|e| e.peak <= budget);
+        assert_eq!(whole.fit(COUNT).expect("runs"), fit, "{budget}");
+    }
+}
+
+#[test]
+fn no_smaller_chunk_or_cache_helps_where_the_weights_alone_exceed_the_limit() {
+    let graph = qwen3(60, 8192);
+    let mac = machine("m3-10/16");
+    let coefficients = crate::roofline::Coefficients::embedded().expect("embedded");
+    let estimator = crate::estimate::Estimator::of_graph(coefficients, &graph, Run::default());
+    let memory = estimator.memory(&mac).expect("runs");
+    let context = estimator.max_context(&mac).expect("runs");
+    assert_eq!((memory.judgment.fits, context.tokens), (Fits::No, 0));
+    let advised = advise(&estimator, &mac, (&memory, context));
+    let smaller = |a: &Advice| matches!(a.what, Change::PrefillStep { .. } | Change::KvBits { .. });
+    assert!(!advised.changes.iter().any(smaller), "{advised:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 

@@ -2,11 +2,12 @@
 
 use super::{Evidence, Speed, Term};
 use crate::estimate::basis::{RunAnchor, Timing};
+use crate::estimate::pause::PauseCost;
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Bound, Coefficients, IntervalClass, LawKind, PrefillTime, Silicon};
-use crate::run::Run;
+use crate::run::{MatrixUnits, Run};
 
 /// A prefill speed with everything that explains it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,10 @@ pub struct Prefill {
     pub interval_80: [f64; 2],
     /// Interval of `tokens_per_s` that holds 90 % of measurements.
     pub interval_90: [f64; 2],
+    /// What a pause before the prompt adds to the time to first token.
+    pub pause: Option<PauseCost>,
+    /// The same without matrix units, where it is not known whether the program uses those of the GPU.
+    pub without_units: Option<Box<Prefill>>,
     /// Where the time of the prompt goes.
     pub terms: Vec<Term>,
     /// What the prediction rests on.
@@ -39,9 +44,10 @@ impl Prefill {
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;
         self.interval_90 = rates.interval_90;
-        self.ttft_s = prompt.ttft().0;
+        self.ttft_s = prompt.ttft().0 + self.pause.map_or(0.0, |p| p.counted_s());
         self.evidence.text = prompt.text();
         self.widenings.clear();
+        self.found_mode();
     }
 }
 
@@ -62,9 +68,17 @@ impl Prefill {
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;
         self.interval_90 = rates.interval_90;
-        self.terms.iter_mut().for_each(|term| term.seconds /= anchor.ratio);
+        let of_prompt = self.terms.iter_mut().filter(|term| term.name != "pause");
+        of_prompt.for_each(|term| term.seconds /= anchor.ratio);
         self.evidence.text = anchor.text();
         self.widenings.clone_from(&anchor.widenings);
+        self.found_mode();
+    }
+
+    /// What was measured here was measured in the mode that the machine is in.
+    fn found_mode(&mut self) {
+        self.without_units = None;
+        self.warnings.retain(|w| !matches!(w, Warning::MatrixUnits { .. }));
     }
 }
 
@@ -91,6 +105,22 @@ impl Speed {
         PrefillTime { recurrent: time.recurrent * self.recurrent, ..time }
     }
 
+    /// The speed without the matrix units of a GPU, where it is taken for granted that they are used.
+    fn without_units(
+        &self,
+        coefficients: &Coefficients,
+        target: &Silicon,
+        run: &Run,
+    ) -> Option<Box<Prefill>> {
+        let engine = &run.engine;
+        let taken = target.matrix_units
+            && !engine.program.runs_gguf()
+            && engine.matrix_units == MatrixUnits::Auto
+            && engine.macos.is_none();
+        let shaders = Silicon { matrix_units: false, ..*target };
+        taken.then(|| Box::new(self.prefill(coefficients, &shaders, run)))
+    }
+
     /// Prefill speed on a machine.
     #[must_use]
     pub fn prefill(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> Prefill {
@@ -99,6 +129,8 @@ impl Speed {
         let rate = tokens / time.total();
         let first = run.with_generated(0);
         let step = self.decode_seconds(coefficients, target, &first).total();
+        let pause = PauseCost::of(coefficients, target, run, self.features.weight_bytes);
+        let waited = pause.map_or(0.0, |p| p.counted_s());
         let evidence = Evidence::of(coefficients, target, LawKind::Prefill);
         let class = IntervalClass::of_prefill(target.matrix_units);
         let doubtful =
@@ -106,8 +138,9 @@ impl Speed {
         let widenings = widening::prefill(coefficients, &doubtful);
         let mut warnings = self.remarks.clone();
         warnings.extend(warning::of_widenings(&widenings));
-        if target.matrix_units {
-            warnings.push(Warning::MatrixUnits);
+        let without_units = self.without_units(coefficients, target, run);
+        if let Some(other) = &without_units {
+            warnings.push(Warning::MatrixUnits { times: rate / other.tokens_per_s });
         }
         let factor = widening::factor(&widenings);
         let (interval_80, interval_90) =
@@ -115,14 +148,17 @@ impl Speed {
         let terms = time
             .terms()
             .into_iter()
+            .chain([("pause", waited, Bound::Overhead)])
             .filter(|(_, seconds, _)| *seconds != 0.0)
             .map(|(name, seconds, bound)| Term { name, seconds, bound })
             .collect();
         Prefill {
             tokens_per_s: rate,
-            ttft_s: time.total() + step,
+            ttft_s: time.total() + step + waited,
             interval_80,
             interval_90,
+            pause,
+            without_units,
             terms,
             evidence,
             widenings,

@@ -27,23 +27,20 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let o = Outline { head: HeadKind::Tied, eps, names, ..Outline::new(width, own, vocabulary) };
     let mut decoder = o.decoder(p, |p, i| {
         let kv = KvSource::Own(OwnKv::new(p, &parts));
-        let layer = AfmLayer::new(p, &parts, kv);
+        let layer = layer(p, &parts, kv);
         Ok(Place::new(MaskRule::Full, layer).source(i as usize == last))
     })?;
     p.scope("model", |p| {
         decoder.places.extend((0..reusing).map(|i| {
             p.scope(&format!("kv_reuse_layers.{i}"), |p| {
                 let q = Linear::new(p, "self_attn.q_proj", width, width, false);
-                let layer = AfmLayer::new(p, &parts, KvSource::Reused(q));
+                let layer = layer(p, &parts, KvSource::Reused(q));
                 Place::new(MaskRule::Full, layer).reading(last)
             })
         }));
     });
     // The fused projection cannot be packed.
-    let decoder = decoder.with_quant_override(|path| {
-        let fused = path.ends_with("qkv_proj");
-        if fused { QuantOverride::Impossible } else { QuantOverride::Default }
-    });
+    let decoder = decoder.with_packing(QuantOverride::Impossible, &["qkv_proj"]);
     Ok(decoder.built())
 }
 
@@ -80,32 +77,29 @@ impl OwnKv {
     }
 }
 
-struct AfmLayer {
+fn layer(p: &mut ParamBuilder, parts: &Parts, kv: KvSource) -> Sandwich {
+    let Parts { width, hidden, heads, eps, .. } = *parts;
+    let attention = AfmAttention {
+        kv,
+        q_norm: RmsNorm::new(p, "self_attn.q_norm", heads.dim, 1e-5),
+        out: Linear::new(p, "self_attn.out_proj", width, width, false),
+        rope: parts.rope.clone(),
+        heads,
+    };
+    let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
+    Sandwich::pre_norm(p, width, eps, attention, mlp)
+}
+
+/// Attention over keys and values of its own or of the last layer that has some.
+struct AfmAttention {
     kv: KvSource,
     q_norm: RmsNorm,
     out: Linear,
-    mlp: GatedMlp,
-    input_norm: RmsNorm,
-    post_norm: RmsNorm,
     rope: RopeModule,
     heads: Heads,
 }
 
-impl AfmLayer {
-    fn new(p: &mut ParamBuilder, parts: &Parts, kv: KvSource) -> Self {
-        let Parts { width, hidden, heads, eps, .. } = *parts;
-        Self {
-            kv,
-            q_norm: RmsNorm::new(p, "self_attn.q_norm", heads.dim, 1e-5),
-            out: Linear::new(p, "self_attn.out_proj", width, width, false),
-            mlp: GatedMlp::new(p, "mlp", width, hidden, false),
-            input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
-            post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
-            rope: parts.rope.clone(),
-            heads,
-        }
-    }
-
+impl AfmAttention {
     fn scale(&self) -> f64 {
         (self.heads.dim as f64).powf(-0.5)
     }
@@ -143,14 +137,11 @@ fn rounded(x: Var<'_>, scale: ModuleId) -> Var<'_> {
     })
 }
 
-impl Block for AfmLayer {
-    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let r = self.input_norm.forward(x);
-        let y = match &self.kv {
-            KvSource::Own(own) => self.attend(r, mask, own, cache),
-            KvSource::Reused(q) => self.attend_again(r, mask, q, cache),
-        };
-        let h = x + self.out.forward(y);
-        h + self.mlp.apply(self.post_norm.forward(h))
+impl Mixer for AfmAttention {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        self.out.forward(match &self.kv {
+            KvSource::Own(own) => self.attend(x, mask, own, cache),
+            KvSource::Reused(q) => self.attend_again(x, mask, q, cache),
+        })
     }
 }

@@ -51,9 +51,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let root = (o.width as f64).sqrt();
         decoder = decoder.with_embedding(move |h| h * root);
     }
-    let decoder = decoder.with_quant_override(|path| {
-        if path.contains("router.gate") { QuantOverride::EightBit } else { QuantOverride::Default }
-    });
+    let decoder = decoder.with_packing(QuantOverride::EightBit, &["router.gate"]);
     Ok(decoder.with_experts(moe.experts).built())
 }
 

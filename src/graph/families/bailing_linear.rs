@@ -2,8 +2,7 @@
 //! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
 
 use super::bailing_moe::{
-    BailingAttentionSettings, LayerGroups, MoeSettings, WORD_EMBEDDINGS, attention_bias,
-    quant_override,
+    BailingAttentionSettings, LayerGroups, MoeSettings, ROUTERS, WORD_EMBEDDINGS, attention_bias,
 };
 use crate::graph::parts::lightning::{LightningAttention, LightningRecurrence, LightningSettings};
 use crate::graph::parts::prelude::*;
@@ -28,9 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("layer_group_size", "at most num_hidden_layers, as mlx-lm needs"));
     }
     let model = Model { o: &o, groups, first_global: groups.size - 1, as_array: false };
-    model.build(c, p, moe, &settings, quant_override, |p| {
-        Box::new(attention.declare(p, o.width, o.eps))
-    })
+    model.build(c, p, moe, &settings, |p| Box::new(attention.declare(p, o.width, o.eps)))
 }
 
 /// Ling 2.5 (`bailing_hybrid`).
@@ -66,7 +63,7 @@ pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
     let groups = LayerGroups::read(c, o.layers)?;
     let first_global = (0..o.layers).find(|&i| groups.is_global(i)).unwrap_or(0);
     let model = Model { o: &o, groups, first_global, as_array: true };
-    model.build(c, p, moe, &settings, hybrid_quant_override, |p| {
+    model.build(c, p, moe, &settings, |p| {
         Box::new(LatentAttention::named(p, ["attention", "dense"], dims, latent.clone()))
     })
 }
@@ -105,15 +102,6 @@ fn hybrid_moe(c: &Config) -> Result<Option<MoeSettings>, ConfigError> {
     }))
 }
 
-/// The router at 8 bits; the absorbed matrices of latent attention stay as they are.
-fn hybrid_quant_override(path: &str) -> QuantOverride {
-    if path.ends_with("attention.embed_q") || path.ends_with("attention.unembed_out") {
-        QuantOverride::Keep
-    } else {
-        quant_override(path)
-    }
-}
-
 /// How the layers are put together.
 struct Model<'a> {
     o: &'a Outline,
@@ -131,7 +119,6 @@ impl Model<'_> {
         p: &mut ParamBuilder,
         moe: Option<MoeSettings>,
         lightning: &LightningSettings,
-        quant: fn(&str) -> QuantOverride,
         global: impl Fn(&mut ParamBuilder) -> Box<dyn Mixer>,
     ) -> Result<Built, ConfigError> {
         let hidden = c.positive("intermediate_size")?;
@@ -165,7 +152,10 @@ impl Model<'_> {
             move |call| (call.embedded, call.caches.get(first_global).map_or(0, |c| c.offset())),
         )?;
         let experts = moe.map(|m| m.experts);
-        Ok(decoder.with_quant_override(quant).with_experts(experts).built())
+        // The absorbed matrices of latent attention stay as they are.
+        let absorbed = &["attention.embed_q", "attention.unembed_out"];
+        let decoder = decoder.with_packing(QuantOverride::EightBit, ROUTERS);
+        Ok(decoder.with_packing(QuantOverride::Keep, absorbed).with_experts(experts).built())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Ling and Ring (Bailing MoE): fused attention, softmax or sigmoid routing in one compiled function, shared experts.
 
-use crate::graph::parts::fused::{FusedAttention, FusedProjections};
 use crate::graph::parts::prelude::*;
 
 /// The modules around the layers of the Bailing models.
@@ -28,7 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    let decoder = decoder.with_quant_override(quant_override);
+    let decoder = decoder.with_packing(QuantOverride::EightBit, ROUTERS);
     Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
@@ -37,20 +36,14 @@ pub(super) fn attention_bias(c: &Config) -> Result<bool, ConfigError> {
     c.bool_or("use_bias", false)
 }
 
-/// The router is packed at 8 bits.
-pub(super) fn quant_override(path: &str) -> QuantOverride {
-    if path.ends_with("mlp.gate.gate_proj") {
-        QuantOverride::EightBit
-    } else {
-        QuantOverride::Default
-    }
-}
+/// The router, which is packed at 8 bits.
+pub(super) const ROUTERS: &[&str] = &["mlp.gate.gate_proj"];
 
 /// Settings of the full attention layers.
 #[derive(Debug)]
 pub(super) struct BailingAttentionSettings {
     heads: Heads,
-    names: FusedProjections,
+    biases: Biases,
     norms: bool,
     pub(super) rope: RopeModule,
 }
@@ -64,10 +57,7 @@ impl BailingAttentionSettings {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             heads,
-            names: FusedProjections {
-                qkv: ("query_key_value", c.bool_or("use_qkv_bias", false)?),
-                out: ("dense", attention_bias(c)?),
-            },
+            biases: Biases { qkv: c.bool_or("use_qkv_bias", false)?, output: attention_bias(c)? },
             norms: c.bool_or("use_qk_norm", false)?,
             rope: RopeModule::new(
                 rotated,
@@ -80,15 +70,18 @@ impl BailingAttentionSettings {
     }
 
     /// Declares a layer `attention`.
-    pub(super) fn declare(&self, p: &mut ParamBuilder, width: u64, eps: f64) -> FusedAttention {
+    pub(super) fn declare(&self, p: &mut ParamBuilder, width: u64, eps: f64) -> Attention {
+        let Self { heads, biases, .. } = *self;
         p.scope("attention", |p| {
-            let attention =
-                FusedAttention::new(p, width, self.heads, self.names, self.rope.clone());
+            let qkv = Projections::fused(p, "query_key_value", width, heads, biases.qkv);
+            let out = Linear::new(p, "dense", heads.query * heads.dim, width, biases.output);
+            let attention = Attention::of(qkv, out, heads, Some(self.rope.clone()));
             if !self.norms {
                 return attention;
             }
-            let key = RmsNorm::new(p, "key_layernorm", self.heads.dim, eps);
-            attention.with_norms(RmsNorm::new(p, "query_layernorm", self.heads.dim, eps), key)
+            let key = RmsNorm::new(p, "key_layernorm", heads.dim, eps);
+            let query = RmsNorm::new(p, "query_layernorm", heads.dim, eps);
+            attention.with_norms(query, key, NormPlace::Heads)
         })
     }
 }

@@ -3,7 +3,6 @@
 //! mlx-lm reads the chosen experts back to the host and runs every expert on one token at a time, in each layer. A trace
 //! stands for that with as many expert calls of one row each; which experts they are does not change their cost.
 
-use crate::graph::parts::fused::{FusedAttention, FusedProjections};
 use crate::graph::parts::prelude::*;
 
 /// Expert calls in one traced call; more would only cost memory here.
@@ -31,7 +30,6 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = RopeModule::plain(heads.dim, false, attn.number_or("rope_theta", 10_000.0)?);
     let hidden = ffn.positive("ffn_hidden_size")?;
     let experts = experts(&ffn, "moe_num_experts", "moe_top_k")?;
-    let names = FusedProjections { qkv: ("Wqkv", false), out: ("out_proj", false) };
     let decoder = o.decoder(p, |p, _| {
         let ffn = p.scope("ffn", |p| HostMoe {
             router: Linear::new(p, "router.layer", o.width, experts.total, false),
@@ -48,7 +46,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         let layer = p.scope("norm_attn_norm", |p| {
             let attention = p.scope("attn", |p| {
-                FusedAttention::new(p, o.width, heads, names, rope.clone()).with_clip(clip)
+                let qkv = Projections::fused(p, "Wqkv", o.width, heads, false).clipped(clip);
+                let out = Linear::new(p, "out_proj", query * heads.dim, o.width, false);
+                Attention::of(qkv, out, heads, Some(rope.clone()))
             });
             Layer {
                 norm_1: kind.declare(p, "norm_1", o.width, o.eps),
@@ -65,7 +65,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 struct Layer {
     norm_1: Box<dyn Norm>,
     norm_2: Box<dyn Norm>,
-    attention: FusedAttention,
+    attention: Attention,
     ffn: HostMoe,
 }
 

@@ -106,8 +106,7 @@ impl Router for GroupSoftmax {
         if let Some((groups, chosen)) = self.groups {
             scores = drop_groups(scores, groups, groups - chosen);
         }
-        let order = (-scores).argpartition(self.chosen as i64 - 1, -1);
-        let indices = order.slice(-1, 0, self.chosen as u32);
+        let indices = best(scores, self.chosen, Order::Descending);
         let scores = scores.take_along_axis(indices, -1);
         (indices, scores * self.scale)
     }

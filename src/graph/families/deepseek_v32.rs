@@ -144,18 +144,8 @@ fn sum_heads(scores: Var<'_>) -> Var<'_> {
 /// Latent attention over chosen tokens.
 #[derive(Debug)]
 struct SparseAttention {
-    dims: MlaDims,
-    q_a: Linear,
-    q_norm: RmsNorm,
-    q_b: Linear,
-    kv_a: Linear,
-    kv_norm: RmsNorm,
-    embed_q: MultiLinear,
-    unembed: MultiLinear,
-    o: Linear,
+    latent: LatentAttention,
     indexer: Indexer,
-    rope: RopeModule,
-    scale: f64,
 }
 
 impl SparseAttention {
@@ -163,56 +153,30 @@ impl SparseAttention {
         let Some(q_rank) = d.q_rank else {
             return Err(c.invalid("q_lora_rank", "a rank; the indexer reads the low-rank queries"));
         };
-        let bias = c.bool_or("attention_bias", false)?;
         let scaling = RopeScaling::read(c, "rope_scaling")?;
         let base = c.number_or("rope_theta", 10_000.0)?;
         let max = Some(c.dim_or("max_position_embeddings", 2048)?);
-        let rope = |traditional| RopeModule::new(d.rope, base, traditional, scaling.as_ref(), max);
-        let index_rope = rope(c.bool_or("indexer_rope_interleave", false)?)?;
-        let (rope, scale) = (rope(true)?, d.scale(scaling.as_ref())?);
-        p.scope("self_attn", |p| {
-            Ok(Self {
-                dims: d,
-                q_a: Linear::new(p, "q_a_proj", d.width, q_rank, bias),
-                q_norm: RmsNorm::new(p, "q_a_layernorm", q_rank, 1e-6),
-                q_b: Linear::new(p, "q_b_proj", q_rank, d.heads * (d.nope + d.rope), false),
-                kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, bias),
-                kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
-                embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
-                unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
-                o: Linear::new(p, "o_proj", d.heads * d.value, d.width, bias),
-                indexer: Indexer::new(c, p, d.width, q_rank, index_rope)?,
-                rope,
-                scale,
-            })
-        })
+        let traditional = c.bool_or("indexer_rope_interleave", false)?;
+        let rope = RopeModule::new(d.rope, base, traditional, scaling.as_ref(), max)?;
+        let latent = LatentAttention::new(c, p, d, 1e-6)?;
+        let indexer = p.scope("self_attn", |p| Indexer::new(c, p, d.width, q_rank, rope))?;
+        Ok(Self { latent, indexer })
     }
 }
 
 impl Mixer for SparseAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let t = x.tape();
-        let d = &self.dims;
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let low = self.q_norm.forward(self.q_a.forward(x));
-        let q = self.q_b.forward(low).reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = q.transpose(&[0, 2, 1, 3]);
-        let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
-        let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
-        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]).transpose(&[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(latent);
-        let offset = cache.offset();
-        let q_pe = self.rope.forward(q_pe, offset);
-        let k_pe = self.rope.forward(k_pe, offset);
-        let latent = latent.expand_dims(&[1]);
+        let Latents { low, queries, rows: [latent, k_pe] } =
+            self.latent.prepared(x, cache.offset());
         let (latent, k_pe) = cache.part(0).update(latent, k_pe);
         let (mut latent, mut k_pe) = (latent.dense(t), k_pe.dense(t));
-        let chosen = self.indexer.choose(x, low, mask, cache.part(1));
+        let chosen = self.indexer.choose(x, low.unwrap_or(x), mask, cache.part(1));
         tie(t, cache);
 
         let mut mask = mask;
         match chosen {
-            Some(indices) if n == 1 => {
+            Some(indices) if x.dim(1) == 1 => {
                 latent = pick(latent, indices);
                 k_pe = pick(k_pe, indices);
                 if let Mask::Array(m) = mask {
@@ -222,27 +186,8 @@ impl Mixer for SparseAttention {
             Some(indices) => mask = Mask::Array(sparse_mask(indices, latent.dim(2), mask)),
             None => {}
         }
-        let scores = position_scores(q_pe, k_pe, self.scale, mask);
-        let (q, k, v) = if n == 1 {
-            (self.embed_q.forward(q_nope, true), latent, latent)
-        } else {
-            let k = self.embed_q.forward(latent, false);
-            (q_nope, k, self.unembed.forward(latent, true))
-        };
-        let mut y = q.attention(k, v, self.scale, Mask::Array(scores), None);
-        if n == 1 {
-            y = self.unembed.forward(y, true);
-        }
-        self.o.forward(Heads::join(y))
-    }
-}
-
-/// Makes the first cache depend on the indexer's, so that both are evaluated in steps that do not read them.
-pub(super) fn tie(t: &Tape<'_>, cache: &mut Cache) {
-    let index = cache.part(1).stored(t);
-    let own = cache.part(0);
-    if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(t), index) {
-        own.store(keys.depends(&[index_keys, index_values]), values);
+        let y = self.latent.attend(queries, [latent, k_pe], mask);
+        self.latent.project(Heads::join(y))
     }
 }
 

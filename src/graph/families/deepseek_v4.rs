@@ -85,14 +85,6 @@ impl Layer<Var<'static>> for HyperLayer {
     }
 }
 
-/// How logits become scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scores {
-    Sigmoid,
-    Softmax,
-    SqrtSoftplus,
-}
-
 /// Settings of the routed experts.
 struct Routing {
     experts: Experts,
@@ -109,7 +101,7 @@ struct Routing {
 #[derive(Clone, Copy, Debug)]
 struct Choice {
     chosen: u64,
-    scores: Scores,
+    scores: Score,
     normalize: bool,
     scale: f64,
 }
@@ -119,9 +111,9 @@ impl Routing {
         let experts = experts(c, "n_routed_experts", "num_experts_per_tok")?;
         let hidden = c.dim_or("moe_intermediate_size", 2048)?;
         let scores = match c.opt_str("scoring_func")?.unwrap_or("sqrtsoftplus") {
-            "softmax" => Scores::Softmax,
-            "sigmoid" => Scores::Sigmoid,
-            "sqrtsoftplus" => Scores::SqrtSoftplus,
+            "softmax" => Score::Softmax,
+            "sigmoid" => Score::Sigmoid,
+            "sqrtsoftplus" => Score::SqrtSoftplus,
             _ => return Err(c.invalid("scoring_func", "'softmax', 'sigmoid' or 'sqrtsoftplus'")),
         };
         Ok(Self {
@@ -134,7 +126,7 @@ impl Routing {
             choice: Choice {
                 chosen: experts.chosen,
                 scores,
-                normalize: scores != Scores::Softmax && c.bool_or("norm_topk_prob", true)?,
+                normalize: scores != Score::Softmax && c.bool_or("norm_topk_prob", true)?,
                 scale: c.number_or("routed_scaling_factor", 1.5)?,
             },
             limit: c.number_or("swiglu_limit", 10.0)?,
@@ -187,21 +179,16 @@ impl Moe {
         let [chosen, weights] = tokens.compiled(|tokens| {
             let logits = logits.astype(DType::F32);
             let scores = match self.choice.scores {
-                Scores::Softmax => logits.softmax(true),
-                Scores::Sigmoid => logits.sigmoid(),
-                Scores::SqrtSoftplus => activations::softplus(logits).sqrt(),
+                Score::Softmax => logits.softmax(true),
+                Score::Sigmoid => logits.sigmoid(),
+                Score::SqrtSoftplus => activations::softplus(logits).sqrt(),
             };
             let chosen = match self.gate {
                 Gate::Table(_) => table.take(tokens),
-                Gate::Scores(_) => {
-                    let order = (-(scores + table)).argpartition(k as i64 - 1, -1);
-                    order.slice(-1, 0, k as u32)
-                }
+                Gate::Scores(_) => best(scores + table, k, Order::Descending),
             };
-            let mut weights = scores.take_along_axis(chosen, -1);
-            if self.choice.normalize {
-                weights = weights / (weights.sum(-1, true) + 1e-20);
-            }
+            let divisor = Divisor::sum_plus(self.choice.normalize, 1e-20);
+            let weights = divisor.apply(scores.take_along_axis(chosen, -1));
             [chosen, weights * self.choice.scale]
         });
         (chosen, weights)

@@ -121,20 +121,12 @@ impl Layer<Carried<'static>> for HyperLayer {
     }
 }
 
-/// How logits become scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scores {
-    Sigmoid,
-    Softmax,
-    SqrtSoftplus,
-}
-
 /// Settings of the routed experts.
 struct Routing {
     experts: Experts,
     width: u64,
     hidden: u64,
-    scores: Scores,
+    scores: Score,
     temperature: f64,
     normalize: bool,
     scale: f64,
@@ -148,9 +140,9 @@ impl Routing {
             width,
             hidden: c.dim_or("moe_intermediate_size", 2304)?,
             scores: match c.opt_str("scoring_func")? {
-                Some("sigmoid") => Scores::Sigmoid,
-                Some("softmax") => Scores::Softmax,
-                _ => Scores::SqrtSoftplus,
+                Some("sigmoid") => Score::Sigmoid,
+                Some("softmax") => Score::Softmax,
+                _ => Score::SqrtSoftplus,
             },
             temperature: c.number_or("gate_temp", 1.0)?,
             normalize: c.bool_or("norm_topk_prob", true)?,
@@ -166,7 +158,7 @@ struct Moe {
     experts: SwitchGlu,
     shared: GatedMlp,
     chosen: u64,
-    scores: Scores,
+    scores: Score,
     temperature: f64,
     normalize: bool,
     scale: f64,
@@ -198,19 +190,13 @@ impl Moe {
         let w = t.weight(self.gate).astype(DType::F32).transpose(&[1, 0]);
         let logits = x.matmul(w) / self.temperature;
         let scores = match self.scores {
-            Scores::Sigmoid => logits.sigmoid(),
-            Scores::Softmax => logits.softmax(false),
-            Scores::SqrtSoftplus => logits.compiled(activations::softplus).sqrt(),
+            Score::Sigmoid => logits.sigmoid(),
+            Score::Softmax => logits.softmax(false),
+            Score::SqrtSoftplus => logits.compiled(activations::softplus).sqrt(),
         };
-        let negative = -(scores + t.weight(self.bias));
-        let k = self.chosen;
-        let order = negative.argpartition(k as i64 - 1, -1);
-        let chosen = order.slice(-1, 0, k as u32);
-        let mut weights = scores.take_along_axis(chosen, -1);
-        if self.normalize && k > 1 {
-            weights = weights / (weights.sum(-1, true) + 1e-20);
-        }
-        (chosen, weights * self.scale)
+        let chosen = best(scores + t.weight(self.bias), self.chosen, Order::Descending);
+        let divisor = Divisor::sum_plus(self.normalize && self.chosen > 1, 1e-20);
+        (chosen, divisor.apply(scores.take_along_axis(chosen, -1)) * self.scale)
     }
 
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {

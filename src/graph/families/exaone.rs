@@ -14,12 +14,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let o = Outline { names: Names::GPT, ..d.outline(head, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
     let decoder = o.layered(p, &d.full(), |p, _| {
-        let attention = p.scope("attn.attention", |p| {
-            let names = ["q_proj", "k_proj", "v_proj"];
-            let qkv = Projections::separate(p, names, d.width, heads, bias);
-            let out = Linear::new(p, "out_proj", heads.query * heads.dim, d.width, bias);
-            Attention::of(qkv, out, heads, Some(rope.clone()))
-        });
+        let (name, out) = ("attn.attention", "out_proj");
+        let (biases, rope) = (Biases::all(bias), Some(rope.clone()));
+        let attention = Attention::named(p, name, out, d.width, heads, biases, rope);
         let mlp = p.scope("mlp", |p| {
             let names = ["c_fc_0", "c_fc_1", "c_proj"];
             GatedMlp::named(p, names, d.width, d.hidden, mlp_bias)

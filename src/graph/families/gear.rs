@@ -128,34 +128,21 @@ impl Settings {
 
 /// Attention with norms over queries and keys, and capped scores when the configuration asks for them.
 struct GearAttention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    q_norm: GemmaNorm,
-    k_norm: GemmaNorm,
+    inner: Attention,
     heads: Heads,
-    rope: RopeModule,
     scale: f64,
     cap: Option<f64>,
 }
 
 impl GearAttention {
     fn new(p: &mut ParamBuilder, width: u64, s: &Settings, kind: Kind) -> Self {
-        let h = s.heads;
-        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
-        p.scope("self_attn", |p| Self {
-            q: Linear::new(p, "q_proj", width, q, s.bias),
-            k: Linear::new(p, "k_proj", width, kv, s.bias),
-            v: Linear::new(p, "v_proj", width, kv, s.bias),
-            o: Linear::new(p, "o_proj", q, width, s.bias),
-            q_norm: GemmaNorm::new(p, "q_norm", h.dim, s.eps),
-            k_norm: GemmaNorm::new(p, "k_norm", h.dim, s.eps),
-            heads: h,
-            rope: if kind == Kind::Window { &s.window_rope } else { &s.full_rope }.clone(),
-            scale: s.scale,
-            cap: s.cap,
-        })
+        let Settings { heads, eps, scale, cap, .. } = *s;
+        let rope = if kind == Kind::Window { &s.window_rope } else { &s.full_rope };
+        let (biases, rope) = (Biases::all(s.bias), Some(rope.clone()));
+        let inner = Attention::new(p, "self_attn", width, heads, biases, rope).with_scale(scale);
+        let query = GemmaNorm::new(p, "self_attn.q_norm", heads.dim, eps);
+        let key = GemmaNorm::new(p, "self_attn.k_norm", heads.dim, eps);
+        Self { inner: inner.with_norms(query, key, NormPlace::Rows), heads, scale, cap }
     }
 
     /// Unfused attention with capped scores.
@@ -202,21 +189,15 @@ fn repeat_heads(x: Var<'_>, repeats: u32) -> Var<'_> {
 impl Mixer for GearAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let t = x.tape();
-        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
-        let q = prepare(q, self.heads.query, Some((&self.q_norm, NormPlace::Rows)));
-        let k = prepare(k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
-        let v = Heads::split(v, self.heads.kv);
-        let offset = cache.offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let [q, k, v] = self.inner.prepared(x, cache.offset());
         let kv = cache.update(k, v);
-        let y = match self.cap {
-            None => attend(q, kv, self.scale, mask, None),
+        match self.cap {
+            None => self.inner.output(q, kv, mask),
             Some(cap) => {
-                let (k, v) = (kv.0.dense(t), kv.1.dense(t));
-                self.capped([q, k, v], mask, cap)
+                let y = self.capped([q, kv.0.dense(t), kv.1.dense(t)], mask, cap);
+                self.inner.project(Heads::join(y))
             }
-        };
-        self.o.forward(Heads::join(y))
+        }
     }
 }
 

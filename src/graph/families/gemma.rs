@@ -47,14 +47,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             s.norm(p, "input_layernorm"),
             Attention::new(p, "self_attn", d.width, s.heads, biases, rope),
             s.norm(p, "post_attention_layernorm"),
-            s.mlp(p).with_activation(exact_gelu_gate),
+            s.mlp(p).with_activation(activations::gelu_gate),
         )
     });
     Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
-}
-
-fn exact_gelu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
-    activations::gelu(gate) * x
 }
 
 /// `gemma2`.

@@ -171,10 +171,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     if let Some(cap) = cap {
         decoder = decoder.with_logits(move |logits| activations::softcap(cap, logits));
     }
-    let decoder = decoder.with_quant_override(|path| {
-        let router = path.ends_with("router.proj");
-        if router { QuantOverride::EightBit } else { QuantOverride::Default }
-    });
+    let decoder = decoder.with_packing(QuantOverride::EightBit, &["router.proj"]);
     Ok(decoder.with_experts(s.routed.map(|(experts, _)| experts)).built())
 }
 

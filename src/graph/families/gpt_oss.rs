@@ -31,9 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let rule = rules.get(i as usize).copied().unwrap_or(MaskRule::Full);
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    let decoder = decoder.with_quant_override(|path| {
-        if path.ends_with("router") { QuantOverride::EightBit } else { QuantOverride::Default }
-    });
+    let decoder = decoder.with_packing(QuantOverride::EightBit, &["router"]);
     Ok(decoder.with_experts(experts).built())
 }
 

@@ -20,7 +20,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         .decoder(p)
         .with_embedding_scale(c.number_or("embedding_multiplier", 1.0)?)
         .with_logits(move |logits| logits / logits_scaling)
-        .with_quant_override(quant_override);
+        .with_packing(QuantOverride::EightBit, &["self_attn.o_proj", "mlp.down_proj", "lm_head"]);
     Ok(decoder.built())
 }
 
@@ -42,10 +42,4 @@ pub(super) fn build_minicpm(c: &Config, p: &mut ParamBuilder) -> Result<Built, C
         decoder.norm = Box::new(DividedNorm { norm: decoder.norm, divisor });
     }
     Ok(decoder.with_embedding_scale(number("scale_emb")?).built())
-}
-
-/// Output and down projections and the head are packed at 8 bits.
-fn quant_override(path: &str) -> QuantOverride {
-    let outputs = path.ends_with("self_attn.o_proj") || path.ends_with("mlp.down_proj");
-    if outputs || path == "lm_head" { QuantOverride::EightBit } else { QuantOverride::Default }
 }

@@ -29,14 +29,6 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })?;
     decoder = decoder.with_embedding(move |h| h * embedding);
     decoder.on_logits = Some(Box::new(move |x| x / logits));
-    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
-}
-
-fn quant_override(path: &str) -> QuantOverride {
-    let eight = ["block_sparse_moe.router.layer", "self_attn.o_proj", "mlp.down_proj"];
-    if path == "lm_head" || eight.iter().any(|end| path.ends_with(end)) {
-        QuantOverride::EightBit
-    } else {
-        QuantOverride::Default
-    }
+    let eight = &["block_sparse_moe.router.layer", "self_attn.o_proj", "mlp.down_proj", "lm_head"];
+    Ok(decoder.with_packing(QuantOverride::EightBit, eight).with_experts(experts).built())
 }

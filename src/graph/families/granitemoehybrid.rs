@@ -59,14 +59,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let logits_divisor = c.number_or("logits_scaling", 1.0)?;
     decoder.on_logits = Some(Box::new(move |x| x / logits_divisor));
     if moe.is_some() {
-        decoder = decoder.with_quant_override(quant_override);
+        decoder = decoder.with_packing(QuantOverride::EightBit, &["router.layer"]);
     }
     Ok(decoder.with_experts(moe.map(|m| m.0)).built())
-}
-
-/// Routers are packed at 8 bits.
-fn quant_override(path: &str) -> QuantOverride {
-    if path.ends_with("router.layer") { QuantOverride::EightBit } else { QuantOverride::Default }
 }
 
 /// Which layers are Mamba-2; the others are attention.

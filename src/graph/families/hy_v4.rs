@@ -3,7 +3,7 @@
 //!
 //! Only mlx-vlm 0.7.10 runs this type.
 
-use super::deepseek_v32::{Indexer, pick, sparse_mask, tie};
+use super::deepseek_v32::{Indexer, pick, sparse_mask};
 use super::mlx_vlm_text::LANGUAGE;
 use crate::graph::parts::prelude::*;
 

@@ -46,12 +46,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let post = RmsNorm::new(p, "pre_ff_layernorm", width, eps);
         Ok((rule, Box::new(Sandwich::with_norms(input, mixer, post, mlp))))
     })?;
-    Ok(decoder.with_quant_override(quant_override).with_experts(moe).built())
-}
-
-/// Routers are packed at 8 bits.
-fn quant_override(path: &str) -> QuantOverride {
-    if path.ends_with("router") { QuantOverride::EightBit } else { QuantOverride::Default }
+    Ok(decoder.with_packing(QuantOverride::EightBit, &["router"]).with_experts(moe).built())
 }
 
 /// Which layers are attention.

@@ -6,9 +6,7 @@
 use super::deepseek_v3::RoutedLayers;
 use crate::graph::nn::activations::Situ;
 use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
-use crate::graph::parts::kimi_moe::{
-    KimiRouting, Scores, delta_layers, kimi_experts, quant_override,
-};
+use crate::graph::parts::kimi_moe::{KimiRouting, Scores, delta_layers, kimi_experts};
 use crate::graph::parts::prelude::*;
 
 /// The text model stands under `language_model`; its settings are in `text_config` or at the top.
@@ -83,7 +81,11 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
         decoder.end = Some(Box::new(move |h, blocks| mix.apply(&blocks, h)));
     }
     let experts = routing.map(|r| r.experts);
-    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
+    Ok(decoder
+        .with_packing(QuantOverride::EightBit, &["mlp.gate"])
+        .with_packing(QuantOverride::Keep, &["res_proj"])
+        .with_experts(experts)
+        .built())
 }
 
 struct Settings {
@@ -113,15 +115,8 @@ impl Settings {
 }
 
 fn latent_attention(c: &Config, s: &Settings) -> Result<(MlaDims, LatentSettings), ConfigError> {
-    let dims = MlaDims {
-        width: s.width,
-        heads: c.dim_or("num_attention_heads", 96)?,
-        q_rank: c.opt_dim("q_lora_rank")?,
-        kv_rank: c.positive("kv_lora_rank")?,
-        nope: c.positive("qk_nope_head_dim")?,
-        rope: c.positive("qk_rope_head_dim")?,
-        value: c.positive("v_head_dim")?,
-    };
+    let c = &c.clone().with_defaults(&[("num_attention_heads", 96.into())]);
+    let dims = MlaDims::required(c, s.width)?;
     let settings = LatentSettings {
         bias: false,
         eps: 1e-6,

@@ -3,9 +3,7 @@
 
 use super::deepseek_v3::RoutedLayers;
 use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
-use crate::graph::parts::kimi_moe::{
-    KimiRouting, Scores, delta_layers, kimi_experts, quant_override,
-};
+use crate::graph::parts::kimi_moe::{KimiRouting, Scores, delta_layers, kimi_experts};
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -47,7 +45,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         Ok((rule, Sandwich::pre_norm(p, width, eps, mixer, mlp)))
     })?;
-    Ok(decoder.with_quant_override(quant_override).with_experts(routing.map(|r| r.experts)).built())
+    Ok(decoder
+        .with_packing(QuantOverride::EightBit, &["mlp.gate"])
+        .with_experts(routing.map(|r| r.experts))
+        .built())
 }
 
 fn latent_attention(

@@ -1,6 +1,6 @@
 //! Klear: Qwen3 attention, sigmoid-routed experts blended with shared experts by a learnt pair of coefficients.
 
-use super::qwen3_moe::{Routed, quant_override};
+use super::qwen3_moe::{ROUTERS, Routed};
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -27,7 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
+    Ok(decoder.with_packing(QuantOverride::EightBit, ROUTERS).with_experts(experts).built())
 }
 
 struct Blend {

@@ -46,13 +46,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    let decoder = decoder.with_quant_override(|path| {
-        if path.ends_with("mlp.gate.proj") {
-            QuantOverride::EightBit
-        } else {
-            QuantOverride::Default
-        }
-    });
+    let decoder = decoder.with_packing(QuantOverride::EightBit, &["mlp.gate.proj"]);
     Ok(decoder.with_experts(moe.experts).built())
 }
 
@@ -132,81 +126,43 @@ impl Mixer for GatedHeads {
     }
 }
 
-/// How the logits of the router become scores.
-#[derive(Clone, Copy, Debug)]
-enum ScoreFunction {
-    Sigmoid,
-    SqrtSoftplus,
-}
-
 /// Settings of the routed layers.
 struct MoeSettings {
     experts: crate::graph::Experts,
     hidden: u64,
     shared: u64,
     scale: f64,
-    softcap: f64,
-    score: ScoreFunction,
+    routing: ScoreRouting,
 }
 
 impl MoeSettings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
+        let experts = experts_or(c, ("num_experts", 256), ("num_experts_per_tok", 8))?;
+        let softcap = c.number_or("moe_router_logit_softcapping", 0.0)?;
+        let score = match c.opt_str("moe_router_score_func")?.unwrap_or("sigmoid") {
+            "sigmoid" => Score::Sigmoid,
+            "sqrtsoftplus" => Score::SqrtSoftplus,
+            _ => return Err(c.invalid("moe_router_score_func", "'sigmoid' or 'sqrtsoftplus'")),
+        };
+        let routing = ScoreRouting::new(experts.chosen).divided(Divisor::Sum);
         Ok(Self {
-            experts: experts_or(c, ("num_experts", 256), ("num_experts_per_tok", 8))?,
+            experts,
             hidden: c.dim_or("moe_intermediate_size", 512)?,
             shared: c.dim_or("shared_expert_intermediate_size", 512)?,
             scale: c.number_or("moe_routed_scaling_factor", 1.0)?,
-            softcap: c.number_or("moe_router_logit_softcapping", 0.0)?,
-            score: match c.opt_str("moe_router_score_func")?.unwrap_or("sigmoid") {
-                "sigmoid" => ScoreFunction::Sigmoid,
-                "sqrtsoftplus" => ScoreFunction::SqrtSoftplus,
-                _ => {
-                    let expected = "'sigmoid' or 'sqrtsoftplus'";
-                    return Err(c.invalid("moe_router_score_func", expected));
-                }
-            },
+            routing: ScoreRouting { score, cap: (softcap > 0.0).then_some(softcap), ..routing },
         })
     }
 
     fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
         let n = self.experts.total;
         p.scope("mlp", |p| {
-            let router = CappedRouter {
-                gate: Linear::new(p, "gate.proj", width, n, false),
-                bias: p.raw_f32("gate.e_score_correction_bias", &[n]),
-                chosen: self.experts.chosen,
-                softcap: self.softcap,
-                score: self.score,
-            };
+            let gate = Gate::Linear(Linear::new(p, "gate.proj", width, n, false));
+            let bias = p.raw_f32("gate.e_score_correction_bias", &[n]);
+            let router = ScoreRouter::new(gate, Some(bias), self.routing);
             let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
             let shared = GatedMlp::new(p, "shared_expert", width, self.shared, false);
             RoutedMlp::new(router, mlp).scaled(self.scale).with_shared(Some(shared))
         })
-    }
-}
-
-#[derive(Debug)]
-struct CappedRouter {
-    gate: Linear,
-    bias: ModuleId,
-    chosen: u64,
-    softcap: f64,
-    score: ScoreFunction,
-}
-
-impl Router for CappedRouter {
-    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
-        let t = x.tape();
-        let mut logits = self.gate.forward(x).astype(DType::F32);
-        if self.softcap > 0.0 {
-            logits = (logits / self.softcap).tanh() * self.softcap;
-        }
-        let scores = match self.score {
-            ScoreFunction::Sigmoid => logits.sigmoid(),
-            ScoreFunction::SqrtSoftplus => logits.compiled(activations::softplus).sqrt(),
-        };
-        let indices = best(scores + t.weight(self.bias), self.chosen, Order::Descending);
-        let chosen = scores.take_along_axis(indices, -1);
-        (indices, Divisor::Sum.apply(chosen))
     }
 }

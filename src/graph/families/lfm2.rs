@@ -127,13 +127,7 @@ impl Settings {
             let rule = if attention { MaskRule::Full } else { MaskRule::Recurrent(1) };
             Ok((rule, Sandwich::with_norms(input_norm, mixer, post_norm, mlp)))
         })?;
-        let decoder = decoder.with_quant_override(|path| {
-            if path.ends_with("feed_forward.gate") {
-                QuantOverride::EightBit
-            } else {
-                QuantOverride::Default
-            }
-        });
+        let decoder = decoder.with_packing(QuantOverride::EightBit, &["feed_forward.gate"]);
         Ok(decoder.with_experts(experts).built())
     }
 

@@ -34,7 +34,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     p.scope("language_model", |p| {
         let decoder = o.decoder(p, |p, i| {
             let full = (i + 1) % PERIOD == 0;
-            let attention = ChunkAttention::new(p, o.width, &settings, full);
+            let attention = TemperedAttention::new(p, o.width, &settings, full);
             let mlp: Box<dyn FeedForward> = if i % step == step - 1 {
                 Box::new(Moe::new(p, o.width, hidden, experts))
             } else {
@@ -126,53 +126,34 @@ impl Temperature {
 }
 
 /// Attention with norms without weights after the rotation, or, in full layers, without rotation and norms.
-struct ChunkAttention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    heads: Heads,
-    rope: Option<RopeModule>,
-    norms: bool,
+struct TemperedAttention {
+    inner: Attention,
     temperature: Option<Temperature>,
 }
 
-impl ChunkAttention {
+impl TemperedAttention {
     fn new(p: &mut ParamBuilder, width: u64, s: &AttentionSettings, full: bool) -> Self {
-        let h = s.heads;
-        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
-        p.scope("self_attn", |p| Self {
-            q: Linear::new(p, "q_proj", width, q, s.bias),
-            k: Linear::new(p, "k_proj", width, kv, s.bias),
-            v: Linear::new(p, "v_proj", width, kv, s.bias),
-            o: Linear::new(p, "o_proj", q, width, s.bias),
-            heads: h,
-            rope: (!full).then(|| s.rope.clone()),
-            norms: s.norms && !full,
+        let rope = (!full).then(|| s.rope.clone());
+        let inner = Attention::new(p, "self_attn", width, s.heads, Biases::all(s.bias), rope);
+        let norm = UnitNorm::new(1e-6);
+        Self {
+            inner: match s.norms && !full {
+                true => inner.with_norms(norm, norm, NormPlace::Rotated),
+                false => inner,
+            },
             temperature: s.temperature.filter(|_| full),
-        })
+        }
     }
 }
 
-impl Mixer for ChunkAttention {
+impl Mixer for TemperedAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
-        let mut q = Heads::split(q, self.heads.query);
-        let mut k = Heads::split(k, self.heads.kv);
-        let v = Heads::split(v, self.heads.kv);
         let offset = cache.offset();
-        if let Some(rope) = &self.rope {
-            (q, k) = (rope.forward(q, offset), rope.forward(k, offset));
-        }
-        if self.norms {
-            (q, k) = (q.rms_norm(None, 1e-6), k.rms_norm(None, 1e-6));
-        }
+        let [mut q, k, v] = self.inner.prepared(x, offset);
         if let Some(temperature) = &self.temperature {
             q = temperature.apply(q, offset);
         }
-        let kv = cache.update(k, v);
-        let scale = (self.heads.dim as f64).powf(-0.5);
-        self.o.forward(Heads::join(attend(q, kv, scale, mask, None)))
+        self.inner.output(q, cache.update(k, v), mask)
     }
 }
 

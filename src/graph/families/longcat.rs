@@ -38,9 +38,7 @@ fn decoder(c: &Config, p: &mut ParamBuilder, embed: &'static str) -> Result<Deco
     let decoder = o.decoder(p, |p, _| {
         Ok(Place::new(MaskRule::FullArray, LongcatLayer::new(p, &o, &s)).caching(pair.clone()))
     })?;
-    let decoder = decoder.with_quant_override(|path| {
-        if path.ends_with("classifier") { QuantOverride::EightBit } else { QuantOverride::Default }
-    });
+    let decoder = decoder.with_packing(QuantOverride::EightBit, &["classifier"]);
     Ok(decoder.with_experts(s.experts))
 }
 
@@ -68,15 +66,8 @@ impl Settings {
                 return Err(c.invalid(key, format!("true; mlx-lm {MLX_LM} fails without it")));
             }
         }
-        let dims = MlaDims {
-            width,
-            heads: c.positive("num_attention_heads")?,
-            q_rank: Some(c.positive("q_lora_rank")?),
-            kv_rank: c.positive("kv_lora_rank")?,
-            nope: c.positive("qk_nope_head_dim")?,
-            rope: c.positive("qk_rope_head_dim")?,
-            value: c.positive("v_head_dim")?,
-        };
+        let q_rank = Some(c.positive("q_lora_rank")?);
+        let dims = MlaDims { q_rank, ..MlaDims::required(c, width)? };
         let scaling = RopeScaling::read(c, "rope_scaling")?;
         let theta = c.number_or("rope_theta", 10_000.0)?;
         let max = c.opt_dim("max_position_embeddings")?;

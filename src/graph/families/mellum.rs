@@ -1,7 +1,7 @@
 //! Mellum 2: Qwen3 MoE with window and full layers, each kind with its own rotation.
 
 use super::qwen3;
-use super::qwen3_moe::quant_override;
+use super::qwen3_moe::ROUTERS;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -27,7 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let rule = if full { MaskRule::Full } else { MaskRule::Window(window) };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
+    Ok(decoder.with_packing(QuantOverride::EightBit, ROUTERS).with_experts(experts).built())
 }
 
 /// The rotation of a kind of layer, under `rope_parameters`.

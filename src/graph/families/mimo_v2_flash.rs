@@ -22,7 +22,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let at = |list: &[bool]| list.get(i as usize).copied().unwrap_or(false);
         let sliding = at(&pattern);
-        let attention = SinkAttention::new(p, o.width, if sliding { &local } else { &full });
+        let attention = ScaledValues::new(p, o.width, if sliding { &local } else { &full });
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if at(&routed) => Box::new(moe.layer(p, o.width)),
             None if at(&routed) => {
@@ -74,47 +74,34 @@ impl AttentionSettings {
     }
 }
 
-struct SinkAttention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    heads: Heads,
-    rope: RopeModule,
-    sinks: Option<ModuleId>,
+struct ScaledValues {
+    inner: Attention,
     value_scale: Option<f64>,
 }
 
-impl SinkAttention {
+impl ScaledValues {
     fn new(p: &mut ParamBuilder, width: u64, s: &AttentionSettings) -> Self {
         let h = s.heads;
-        p.scope("self_attn", |p| Self {
-            q: Linear::new(p, "q_proj", width, h.query * h.dim, false),
-            k: Linear::new(p, "k_proj", width, h.kv * h.dim, false),
-            v: Linear::new(p, "v_proj", width, h.kv * s.value_dim, false),
-            o: Linear::new(p, "o_proj", h.query * s.value_dim, width, false),
-            heads: h,
-            rope: s.rope.clone(),
-            sinks: s.sinks.then(|| p.raw("attention_sink_bias", &[h.query])),
-            value_scale: s.value_scale,
-        })
+        let inner = p.scope("self_attn", |p| {
+            let q = Linear::new(p, "q_proj", width, h.query * h.dim, false);
+            let k = Linear::new(p, "k_proj", width, h.kv * h.dim, false);
+            let v = Linear::new(p, "v_proj", width, h.kv * s.value_dim, false);
+            let o = Linear::new(p, "o_proj", h.query * s.value_dim, width, false);
+            let attention =
+                Attention::of(Projections::Separate([q, k, v]), o, h, Some(s.rope.clone()));
+            match s.sinks {
+                true => attention.with_sinks(p.raw("attention_sink_bias", &[h.query])),
+                false => attention,
+            }
+        });
+        Self { inner, value_scale: s.value_scale }
     }
 }
 
-impl Mixer for SinkAttention {
+impl Mixer for ScaledValues {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
-        let q = Heads::split(q, self.heads.query);
-        let k = Heads::split(k, self.heads.kv);
-        let mut v = Heads::split(v, self.heads.kv);
-        if let Some(scale) = self.value_scale {
-            v = v * scale;
-        }
-        let offset = cache.offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
-        let kv = cache.update(k, v);
-        let sinks = self.sinks.map(|s| x.tape().weight(s));
-        let scale = (self.heads.dim as f64).powf(-0.5);
-        self.o.forward(Heads::join(attend(q, kv, scale, mask, sinks)))
+        let [q, k, v] = self.inner.prepared(x, cache.offset());
+        let v = self.value_scale.map_or(v, |scale| v * scale);
+        self.inner.output(q, cache.update(k, v), mask)
     }
 }

@@ -1,7 +1,6 @@
 //! MiniMax M2 and later: norms over the whole query and key projections, partial rotation, sigmoid routing in every
 //! layer with the router in float32.
 
-use super::mixtral::gate_at_8_bits;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -33,5 +32,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(decoder.with_quant_override(gate_at_8_bits).with_experts(experts).built())
+    Ok(decoder
+        .with_packing(QuantOverride::EightBit, &["block_sparse_moe.gate"])
+        .with_experts(experts)
+        .built())
 }

@@ -1,7 +1,6 @@
 //! MiniMax M3: attention over the best blocks of keys, which a small indexer chooses, in most layers; sigmoid routing
 //! with a shared expert. Only the text model is used.
 
-use super::mixtral::gate_at_8_bits;
 use crate::graph::nn::activations::swiglu_oai;
 use crate::graph::parts::minimax_index::{BlockIndex, IndexDims};
 use crate::graph::parts::prelude::*;
@@ -30,7 +29,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let caches = 1 + usize::from(sparse[i as usize]);
             Ok((MaskRule::Full, CacheKind::List(vec![CacheKind::Kv; caches]), block))
         })?;
-        let decoder = decoder.with_quant_override(gate_at_8_bits);
+        let decoder = decoder.with_packing(QuantOverride::EightBit, &["block_sparse_moe.gate"]);
         Ok(decoder.with_experts(s.experts).built())
     })
 }
@@ -135,62 +134,44 @@ fn flag(c: &Config, key: &str, i: u64) -> Result<bool, ConfigError> {
     entry.and_then(truth).ok_or_else(|| c.invalid(key, "a number or a flag for each layer"))
 }
 
+/// Attention that reads the blocks of tokens that an index chooses, where the layer has one.
 struct SparseAttention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    heads: Heads,
-    norms: Option<(Box<dyn Norm>, Box<dyn Norm>)>,
-    rope: RopeModule,
+    inner: Attention,
+    heads: u64,
     index: Option<BlockIndex>,
 }
 
 impl SparseAttention {
     fn new(p: &mut ParamBuilder, s: &Settings, index: Option<IndexDims>) -> Self {
         let (h, width, eps) = (s.heads, s.outline.width, s.outline.eps);
-        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
-        p.scope("self_attn", |p| Self {
-            q: Linear::new(p, "q_proj", width, q, false),
-            k: Linear::new(p, "k_proj", width, kv, false),
-            v: Linear::new(p, "v_proj", width, kv, false),
-            o: Linear::new(p, "o_proj", q, width, false),
-            heads: h,
-            norms: s.head_norms.then(|| {
+        let rope = Some(s.rope.clone());
+        let mut inner = Attention::new(p, "self_attn", width, h, Biases::default(), rope);
+        p.scope("self_attn", |p| {
+            if s.head_norms {
                 let query = s.norm.declare(p, "q_norm", h.dim, eps);
-                (query, s.norm.declare(p, "k_norm", h.dim, eps))
-            }),
-            rope: s.rope.clone(),
-            index: index.map(|d| BlockIndex::new(p, d, width, s.norm, eps, s.index_rope.clone())),
+                let key = s.norm.declare(p, "k_norm", h.dim, eps);
+                inner = inner.with_norms(query, key, NormPlace::Heads);
+            }
+            let rope = s.index_rope.clone();
+            let index = index.map(|d| BlockIndex::new(p, d, width, s.norm, eps, rope));
+            Self { inner, heads: h.query, index }
         })
     }
 }
 
 impl Mixer for SparseAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
-        let mut q = Heads::split(q, self.heads.query);
-        let mut k = Heads::split(k, self.heads.kv);
-        let v = Heads::split(v, self.heads.kv);
-        if let Some((query, key)) = &self.norms {
-            (q, k) = (query.forward(q), key.forward(k));
-        }
         let offset = cache.part(0).offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let [q, k, v] = self.inner.prepared(x, offset);
         let mask = match &self.index {
             None => mask,
-            Some(index) => index.mask(x, mask, offset, self.heads.query, cache.part(1)),
+            Some(index) => index.mask(x, mask, offset, self.heads, cache.part(1)),
         };
         let kv = cache.part(0).update(k, v);
-        if self.index.is_some()
-            && let (Some((keys, values)), Some(index)) =
-                (cache.part(0).stored(x.tape()), cache.part(1).stored(x.tape()))
-        {
-            let keys = keys.depends(&[index.0, index.1]);
-            cache.part(0).store(keys, values);
+        if self.index.is_some() {
+            tie(x.tape(), cache);
         }
-        let y = attend(q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        self.o.forward(Heads::join(y))
+        self.inner.output(q, kv, mask)
     }
 }
 

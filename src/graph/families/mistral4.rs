@@ -22,8 +22,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         p,
         |p, i| {
             let layer = ScaledLayer {
+                scale: settings.latent.scale,
                 input_norm: RmsNorm::new(p, "input_layernorm", width, o.eps),
-                attention: Attention::new(p, &settings),
+                attention: LatentAttention::with_settings(
+                    p,
+                    settings.dims,
+                    settings.latent.clone(),
+                ),
                 post_norm: RmsNorm::new(p, "post_attention_layernorm", width, o.eps),
                 mlp: match &moe {
                     Some(m) if i >= first => Box::new(m.layer(p, width)),
@@ -40,9 +45,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 /// Settings of the attention layers.
 struct Settings {
     dims: MlaDims,
-    bias: bool,
-    rope: RopeModule,
-    scale: f64,
+    latent: LatentSettings,
     position_scale: QueryScale,
 }
 
@@ -57,9 +60,13 @@ impl Settings {
         let scale = ((dims.nope + dims.rope) as f64).powf(-0.5);
         Ok(Self {
             dims,
-            bias: c.bool_or("attention_bias", false)?,
-            rope: RopeModule::new(dims.rope, base, traditional, scaling.as_ref(), max)?,
-            scale: yarn_attention_scale(scale, scaling.as_ref())?,
+            latent: LatentSettings {
+                bias: c.bool_or("attention_bias", false)?,
+                eps: 1e-6,
+                rope: Some(RopeModule::new(dims.rope, base, traditional, scaling.as_ref(), max)?),
+                scale: yarn_attention_scale(scale, scaling.as_ref())?,
+                gated: false,
+            },
             position_scale: QueryScale::read(&block)?,
         })
     }
@@ -67,8 +74,9 @@ impl Settings {
 
 /// Llama's layer with factors on the queries.
 struct ScaledLayer {
+    scale: f64,
     input_norm: RmsNorm,
-    attention: Attention,
+    attention: LatentAttention,
     post_norm: RmsNorm,
     mlp: Box<dyn FeedForward>,
 }
@@ -76,70 +84,34 @@ struct ScaledLayer {
 impl Layer<Var<'static>> for ScaledLayer {
     fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Var<'static>>) -> Var<'t> {
         let r = self.input_norm.forward(x);
-        let h = x + self.attention.mix(r, *at.shared, at.mask, at.cache);
+        let h = x + self.attend(r, *at.shared, at.mask, at.cache);
         h + self.mlp.apply(self.post_norm.forward(h))
     }
 }
 
-struct Attention {
-    dims: MlaDims,
-    query: Query,
-    kv_a: Linear,
-    kv_norm: RmsNorm,
-    embed_q: MultiLinear,
-    unembed: MultiLinear,
-    o: Linear,
-    rope: RopeModule,
-    scale: f64,
-}
-
-impl Attention {
-    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
-        let d = s.dims;
-        p.scope("self_attn", |p| Self {
-            dims: d,
-            query: Query::new(p, &d, s.bias, 1e-6),
-            kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, s.bias),
-            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
-            embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
-            unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
-            o: Linear::new(p, "o_proj", d.heads * d.value, d.width, s.bias),
-            rope: s.rope.clone(),
-            scale: s.scale,
-        })
-    }
-
-    fn mix<'t>(&self, x: Var<'t>, factors: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let t = x.tape();
-        let d = &self.dims;
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let q = self.query.forward(x).reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = q.transpose(&[0, 2, 1, 3]);
-        let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
-        let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
-        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]).transpose(&[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(latent).expand_dims(&[1]);
-        let offset = cache.offset();
-        let q_pe = self.rope.forward(q_pe, offset);
-        let k_pe = self.rope.forward(k_pe, offset);
-        let q_nope = q_nope * factors;
-        let q_pe = q_pe * factors;
+impl ScaledLayer {
+    /// Latent attention whose queries are multiplied by `factors`; that of a prompt rotates every head.
+    fn attend<'t>(
+        &self,
+        x: Var<'t>,
+        factors: Var<'t>,
+        mask: Mask<'t>,
+        cache: &mut Cache,
+    ) -> Var<'t> {
+        let (t, attention) = (x.tape(), &self.attention);
+        let Latents { queries, rows: [latent, k_pe], .. } = attention.prepared(x, cache.offset());
+        let queries = queries.map(|q| q * factors);
         let (latent, k_pe) = cache.update(latent, k_pe);
         let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
-        let y = if n == 1 {
-            let scores = position_scores(q_pe, k_pe, self.scale, mask);
-            let q = self.embed_q.forward(q_nope, true);
-            let y = q.attention(latent, latent, self.scale, Mask::Array(scores), None);
-            self.unembed.forward(y, true)
+        let y = if x.dim(1) == 1 {
+            attention.attend(queries, [latent, k_pe], mask)
         } else {
-            let k_nope = self.embed_q.forward(latent, false);
-            let v = self.unembed.forward(latent, true);
-            let wide = k_pe.shape().with(1, d.heads as u32);
-            let k_pe = k_pe.broadcast_to(wide);
-            let q = concat([q_nope, q_pe], -1);
-            q.attention(concat([k_nope, k_pe], -1), v, self.scale, mask, None)
+            let [k_nope, v] = attention.expanded(latent);
+            let k_pe = k_pe.broadcast_to(k_pe.shape().with(1, k_nope.dim(1)));
+            let k = concat([k_nope, k_pe], -1);
+            concat(queries, -1).attention(k, v, self.scale, mask, None)
         };
-        self.o.forward(Heads::join(y))
+        attention.project(Heads::join(y))
     }
 }
 

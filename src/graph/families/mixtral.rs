@@ -34,12 +34,3 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })?;
     Ok(decoder.with_experts(experts).built())
 }
-
-/// A router named `block_sparse_moe.gate` that is packed at 8 bits.
-pub(super) fn gate_at_8_bits(path: &str) -> QuantOverride {
-    if path.ends_with("block_sparse_moe.gate") {
-        QuantOverride::EightBit
-    } else {
-        QuantOverride::Default
-    }
-}

@@ -31,10 +31,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let query = ScaledNorm(UnitNorm::new(eps), factor);
         let key = UnitNorm::new(eps);
         let out = heads.query * heads.dim;
-        let attention = GatedAttention {
-            inner: attention.with_norms(query, key, NormPlace::Rows),
-            gate: p.scope("self_attn", |p| Linear::new(p, "gate_proj", d.width, out, false)),
-        };
+        let gate = Linear::new(p, "self_attn.gate_proj", d.width, out, false);
+        let attention =
+            attention.with_norms(query, key, NormPlace::Rows).with_gate(OutputGate::Features(gate));
         let norm =
             |p: &mut ParamBuilder, name: &str, eps: f64| GemmaNorm::new(p, name, d.width, eps);
         let attention_norms = Norms::around(
@@ -114,18 +113,5 @@ struct ScaledNorm(UnitNorm, f64);
 impl Norm for ScaledNorm {
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
         self.0.forward(x) * self.1
-    }
-}
-
-/// Attention whose heads are multiplied by a sigmoid gate before the output projection.
-struct GatedAttention {
-    inner: Attention,
-    gate: Linear,
-}
-
-impl Mixer for GatedAttention {
-    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let y = self.inner.heads(x, mask, cache, None) * self.gate.forward(x).sigmoid();
-        self.inner.project(y)
     }
 }

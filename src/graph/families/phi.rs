@@ -29,12 +29,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let names = Names { norm: "final_layernorm", ..Names::LLAMA };
     let o = Outline { names, norm: NormKind::LAYER, ..d.outline(HeadKind::OwnWithBias, eps) };
     let decoder = o.layered(p, &d.full(), |p, _| {
-        let attention = p.scope("self_attn", |p| {
-            let names = ["q_proj", "k_proj", "v_proj"];
-            let qkv = Projections::separate(p, names, d.width, heads, true);
-            let o = Linear::new(p, "dense", d.width, d.width, true);
-            wide(Attention::of(qkv, o, heads, Some(rope.clone())), heads)
-        });
+        let (biases, rope) = (Biases::all(true), Some(rope.clone()));
+        let attention = Attention::named(p, "self_attn", "dense", d.width, heads, biases, rope);
+        let attention = wide(attention, heads);
         let mlp = p.scope("mlp", |p| {
             PlainMlp::new(p, ["fc1", "fc2"], d.width, d.hidden, true, activations::gelu_approx)
         });

@@ -38,6 +38,6 @@ impl Mixer for TiledAttention {
         let [q, k, v] = self.inner.prepared(x, cache.offset());
         let (k, v) = cache.update(k, v);
         let tiled = |x: KvArray<'t>| KvArray::Dense(x.dense(t).tile(self.copies, 1));
-        self.inner.project(Heads::join(self.inner.attend(q, (tiled(k), tiled(v)), mask)))
+        self.inner.output(q, (tiled(k), tiled(v)), mask)
     }
 }

@@ -153,7 +153,7 @@ impl Mixer for DenseAttention {
         let [q, k, v] = self.0.prepared(x, cache.offset());
         let (k, v) = cache.update(k, v);
         let kv = (KvArray::Dense(k.dense(t)), KvArray::Dense(v.dense(t)));
-        self.0.project(Heads::join(self.0.attend(q, kv, mask)))
+        self.0.output(q, kv, mask)
     }
 }
 

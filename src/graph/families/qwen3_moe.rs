@@ -25,14 +25,8 @@ impl Routed {
     }
 }
 
-/// Routers and gates of shared experts are packed at 8 bits.
-pub(super) fn quant_override(path: &str) -> QuantOverride {
-    if path.ends_with("mlp.gate") || path.ends_with("shared_expert_gate") {
-        QuantOverride::EightBit
-    } else {
-        QuantOverride::Default
-    }
-}
+/// Routers and gates of shared experts, which are packed at 8 bits.
+pub(super) const ROUTERS: &[&str] = &["mlp.gate", "shared_expert_gate"];
 
 /// `qwen3_vl_moe`: the text model under `language_model`.
 pub(super) fn build_vision(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -64,5 +58,5 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
+    Ok(decoder.with_packing(QuantOverride::EightBit, ROUTERS).with_experts(experts).built())
 }

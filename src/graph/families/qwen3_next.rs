@@ -1,7 +1,7 @@
 //! Qwen3-Next and Qwen3.5: three gated-delta layers to one layer of gated attention, dense or routed MLPs with a
 //! shared expert. Vision towers and multi-token-prediction layers are dropped, as mlx-lm does.
 
-use super::qwen3_moe::{Routed, quant_override};
+use super::qwen3_moe::{ROUTERS, Routed};
 use crate::graph::parts::gated_delta::{DeltaDims, GatedDeltaNet};
 use crate::graph::parts::prelude::*;
 
@@ -172,7 +172,7 @@ fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
         Ok((rule, Sandwich::pre_norm(p, s.width, s.eps, mixer, mlp)))
     })?;
     if let Some(moe) = &s.moe {
-        decoder = decoder.with_quant_override(quant_override).with_experts(moe.experts);
+        decoder = decoder.with_packing(QuantOverride::EightBit, ROUTERS).with_experts(moe.experts);
     }
     Ok(decoder.built())
 }

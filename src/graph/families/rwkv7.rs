@@ -27,16 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         },
         |call| (call.embedded, None),
     )?;
-    Ok(decoder.with_quant_override(quant_override).built())
-}
-
-/// Embedding and second matrices of the low-rank pairs are packed at 8 bits.
-fn quant_override(path: &str) -> QuantOverride {
-    if path.contains("lora.2") || path.contains("embeddings") {
-        QuantOverride::EightBit
-    } else {
-        QuantOverride::Default
-    }
+    Ok(decoder.with_packing(QuantOverride::EightBit, &["lora.2", "embeddings"]).built())
 }
 
 struct Settings {

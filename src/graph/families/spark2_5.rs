@@ -23,18 +23,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let sliding = kinds.get(i as usize) == Some(&true);
         let kind = if sliding { "sliding_attention" } else { "full_attention" };
         let attention = CopiedAttention::new(p, o.width, heads, bias, rope(&ropes, kind, heads)?);
-        let mlp =
-            GatedMlp::up_first(p, "mlp", o.width, hidden, mlp_bias).with_activation(gelu_gate);
+        let mlp = GatedMlp::up_first(p, "mlp", o.width, hidden, mlp_bias)
+            .with_activation(activations::gelu_gate);
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    let decoder = decoder.with_quant_override(|path| {
-        if path.ends_with("self_attn.g_proj") {
-            QuantOverride::Keep
-        } else {
-            QuantOverride::Default
-        }
-    });
+    let decoder = decoder.with_packing(QuantOverride::Keep, &["self_attn.g_proj"]);
     Ok(decoder.built())
 }
 
@@ -74,11 +68,6 @@ fn rope(ropes: &Config, kind: &str, heads: Heads) -> Result<RopeModule, ConfigEr
     let own = ropes.object(kind)?;
     let dims = (heads.dim as f64 * own.number_or("partial_rotary_factor", 1.0)?) as u64;
     Ok(RopeModule::plain(dims, false, own.number_or("rope_theta", 10_000.0)?))
-}
-
-/// `gelu(gate) * x`: the product is a kernel of its own.
-fn gelu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
-    activations::gelu(gate) * x
 }
 
 struct CopiedAttention {

@@ -33,13 +33,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    let decoder = decoder.with_quant_override(|path| {
-        if path.contains("mlp.gate.gate") {
-            QuantOverride::EightBit
-        } else {
-            QuantOverride::Default
-        }
-    });
+    let decoder = decoder.with_packing(QuantOverride::EightBit, &["mlp.gate.gate"]);
     Ok(decoder.with_experts(moe.experts).built())
 }
 

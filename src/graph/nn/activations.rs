@@ -43,6 +43,11 @@ pub fn gelu(x: Var<'_>) -> Var<'_> {
     x.compiled(gelu_steps)
 }
 
+/// `nn.gelu(gate) * x`, in two kernels.
+pub fn gelu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    gelu(gate) * x
+}
+
 fn gelu_approx_steps(x: Var<'_>) -> Var<'_> {
     let half = x * 0.5;
     let inner = x + x.power(3i64) * 0.044_715;

@@ -85,8 +85,8 @@ pub enum NormPlace {
 pub enum Projections {
     /// One matrix each.
     Separate([Linear; 3]),
-    /// One matrix, cut into queries, keys and values.
-    Fused(Linear),
+    /// One matrix, cut into queries, keys and values, which are clipped to `±limit` if there is one.
+    Fused(Linear, Option<f64>),
 }
 
 impl Projections {
@@ -109,15 +109,25 @@ impl Projections {
     /// Declares one matrix for all three.
     pub fn fused(p: &mut ParamBuilder, name: &str, width: u64, heads: Heads, bias: bool) -> Self {
         let rows = (heads.query + 2 * heads.kv) * heads.dim;
-        Self::Fused(Linear::new(p, name, width, rows, bias))
+        Self::Fused(Linear::new(p, name, width, rows, bias), None)
+    }
+
+    /// The same with queries, keys and values of one matrix clipped to `±limit`.
+    #[must_use]
+    pub fn clipped(self, limit: f64) -> Self {
+        match self {
+            Self::Fused(linear, _) => Self::Fused(linear, Some(limit)),
+            Self::Separate(all) => Self::Separate(all),
+        }
     }
 
     /// Queries, keys and values `[batch, tokens, heads * dim]`.
     pub fn forward<'t>(&self, x: Var<'t>, heads: Heads) -> [Var<'t>; 3] {
         match self {
             Self::Separate(all) => all.map(|linear| linear.forward(x)),
-            Self::Fused(linear) => {
+            Self::Fused(linear, limit) => {
                 let all = linear.forward(x);
+                let all = limit.map_or(all, |limit| all.clip(-limit, limit));
                 let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
                 all.split(&[q as u32, (q + kv) as u32], -1)
             }
@@ -290,6 +300,16 @@ impl Attention {
         self
     }
 
+    /// Attention of the prepared queries to keys and values, and the output projection.
+    pub fn output<'t>(
+        &self,
+        q: Var<'t>,
+        kv: (KvArray<'t>, KvArray<'t>),
+        mask: Mask<'t>,
+    ) -> Var<'t> {
+        self.project(Heads::join(self.attend(q, kv, mask)))
+    }
+
     /// The output projection of [`Attention::heads`].
     pub fn project<'t>(&self, y: Var<'t>) -> Var<'t> {
         self.o.forward(y)
@@ -375,6 +395,16 @@ pub fn attend_cached<'t>(
     cache: &mut Cache,
 ) -> Var<'t> {
     Heads::join(attend(q, cache.update(k, v), scale, mask, None))
+}
+
+/// Makes the first of two caches depend on the second, an indexer's, so that both are evaluated in steps that do not read
+/// them.
+pub fn tie(t: &Tape<'_>, cache: &mut Cache) {
+    let index = cache.part(1).stored(t);
+    let own = cache.part(0);
+    if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(t), index) {
+        own.store(keys.depends(&[index_keys, index_values]), values);
+    }
 }
 
 impl OutputGate {

@@ -1,6 +1,7 @@
 //! Pooled rows of DeepSeek-V4: one row per group of tokens, and the indexer that chooses among them.
 
 use super::deepseek_v4_settings::{DeepseekV4AttentionSettings, SPARSE_RATIO};
+use super::scores::{Order, best};
 use crate::graph::cache::PoolCache;
 use crate::graph::op::Rope;
 use crate::graph::prelude::*;
@@ -152,8 +153,7 @@ impl PoolIndexer {
             scores = mask.expand_dims(&[0]).select(scores, f64::from(f32::MIN));
         }
         let k = self.topk.min(pooled.dim(1));
-        let order = (-scores).argpartition(i64::from(k) - 1, -1);
-        Some(order.slice(-1, 0, k))
+        Some(best(scores, k.into(), Order::Descending))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::mlp::GatedMlp;
 use super::routed::{Combine, Latent, RoutedMlp, Router};
-use super::scores::mask_groups;
+use super::scores::{Divisor, Order, best, mask_groups};
 use crate::graph::nn::activations::Situ;
 use crate::graph::prelude::*;
 
@@ -75,13 +75,9 @@ impl KimiRouting {
             if self.groups.0 > 1 {
                 scores = mask_groups(scores, self.groups.0, self.groups.1);
             }
-            let order = (-scores).argpartition(k as i64 - 1, -1);
-            let indices = order.slice(-1, 0, k as u32);
-            let mut scores = original.take_along_axis(indices, -1);
-            if k > 1 && self.normalize {
-                scores = scores / (scores.sum(-1, true) + 1e-20);
-            }
-            let scores = scores * self.scale;
+            let indices = best(scores, k, Order::Descending);
+            let divisor = Divisor::sum_plus(k > 1 && self.normalize, 1e-20);
+            let scores = divisor.apply(original.take_along_axis(indices, -1)) * self.scale;
             [indices, scores.astype(dtype)]
         });
         (indices, scores)
@@ -128,17 +124,6 @@ pub fn kimi_experts(p: &mut ParamBuilder, width: u64, r: KimiRouting) -> RoutedM
             }
         }
     })
-}
-
-/// Routers are packed at 8 bits, the projections of the residual mix not at all.
-pub fn quant_override(path: &str) -> QuantOverride {
-    if path.ends_with("mlp.gate") {
-        QuantOverride::EightBit
-    } else if path.ends_with("res_proj") {
-        QuantOverride::Keep
-    } else {
-        QuantOverride::Default
-    }
 }
 
 /// Which layers are Kimi Delta Attention: `kda_layers` of `linear_attn_config`, counted from 1.

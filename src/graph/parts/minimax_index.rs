@@ -2,6 +2,7 @@
 
 use super::attention::Heads;
 use super::outline::NormKind;
+use super::scores::{Order, best};
 use crate::graph::prelude::*;
 
 /// Dimensions of the indexer.
@@ -139,8 +140,7 @@ impl BlockIndex {
     /// True for the blocks with the highest scores.
     fn choose<'t>(&self, scores: Var<'t>) -> Var<'t> {
         let t = scores.tape();
-        let order = (-scores).argpartition(self.dims.chosen as i64 - 1, -1);
-        let indices = order.slice(-1, 0, self.dims.chosen as u32);
+        let indices = best(scores, self.dims.chosen, Order::Descending);
         let none = t.full(scores.shape(), 0.0, DType::Bool);
         none.put_along_axis(indices, t.scalar(1.0, DType::Bool), -1, false)
     }

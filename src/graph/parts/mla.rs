@@ -100,12 +100,20 @@ impl Query {
         }
     }
 
-    /// Queries `[batch, tokens, heads * features]`.
-    pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+    /// The low-rank queries, where there are any, and the queries `[batch, tokens, heads * features]`.
+    pub fn steps<'t>(&self, x: Var<'t>) -> (Option<Var<'t>>, Var<'t>) {
         match self {
-            Self::Single(q) => q.forward(x),
-            Self::Low(a, norm, b) => b.forward(norm.forward(a.forward(x))),
+            Self::Single(q) => (None, q.forward(x)),
+            Self::Low(a, norm, b) => {
+                let low = norm.forward(a.forward(x));
+                (Some(low), b.forward(low))
+            }
         }
+    }
+
+    /// The queries alone.
+    pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.steps(x).1
     }
 }
 
@@ -227,12 +235,24 @@ impl LatentAttention {
     }
 }
 
-impl Mixer for LatentAttention {
-    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let t = x.tape();
+/// What latent attention makes of new tokens.
+#[derive(Clone, Copy)]
+pub struct Latents<'t> {
+    /// The low-rank queries, where there are any.
+    pub low: Option<Var<'t>>,
+    /// Queries `[batch, heads, tokens, width]` without position, and those that are rotated.
+    pub queries: [Var<'t>; 2],
+    /// Latent rows and rotated keys `[batch, 1, tokens, width]`, which are stored.
+    pub rows: [Var<'t>; 2],
+}
+
+impl LatentAttention {
+    /// Queries and rows of new tokens from position `offset` on.
+    pub fn prepared<'t>(&self, x: Var<'t>, offset: u32) -> Latents<'t> {
         let d = &self.dims;
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let q = self.query.forward(x).reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let (low, q) = self.query.steps(x);
+        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
         let mut q = q.transpose(&[0, 2, 1, 3]);
         if let Some((factor, _)) = self.factors {
             q = q * factor;
@@ -244,28 +264,50 @@ impl Mixer for LatentAttention {
         if let Some((_, factor)) = self.factors {
             latent = latent * factor;
         }
-        let offset = cache.offset();
         let (q_pe, k_pe) = match &self.settings.rope {
             Some(rope) => (rope.forward(q_pe, offset), rope.forward(k_pe, offset)),
             None => (q_pe, k_pe),
         };
-        let (latent, k_pe) = cache.update(latent.expand_dims(&[1]), k_pe);
-        let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
+        Latents { low, queries: [q_nope, q_pe], rows: [latent.expand_dims(&[1]), k_pe] }
+    }
 
+    /// Keys and values of every head for stored latent rows.
+    pub fn expanded<'t>(&self, latent: Var<'t>) -> [Var<'t>; 2] {
+        let keys = self.embed_q.forward(latent, false);
+        [keys, self.unembed.forward(latent, true)]
+    }
+
+    /// Attention of queries to stored rows, `[batch, heads, tokens, width]`. That of a single token is computed in the
+    /// latent space.
+    pub fn attend<'t>(
+        &self,
+        [q_nope, q_pe]: [Var<'t>; 2],
+        [latent, k_pe]: [Var<'t>; 2],
+        mask: Mask<'t>,
+    ) -> Var<'t> {
         let scale = self.settings.scale;
-        let scores = position_scores(q_pe, k_pe, scale, mask);
-        let single = n == 1;
-        let (q, k, v) = if single {
-            (self.embed_q.forward(q_nope, true), latent, latent)
-        } else {
-            let k = self.embed_q.forward(latent, false);
-            (q_nope, k, self.unembed.forward(latent, true))
-        };
-        let mut y = q.attention(k, v, scale, Mask::Array(scores), None);
-        if single {
-            y = self.unembed.forward(y, true);
+        let scores = Mask::Array(position_scores(q_pe, k_pe, scale, mask));
+        if q_nope.dim(2) == 1 {
+            let q = self.embed_q.forward(q_nope, true);
+            let y = q.attention(latent, latent, scale, scores, None);
+            return self.unembed.forward(y, true);
         }
-        self.o.forward(self.join(y, x))
+        let [k, v] = self.expanded(latent);
+        q_nope.attention(k, v, scale, scores, None)
+    }
+
+    /// The output projection of the heads side by side.
+    pub fn project<'t>(&self, y: Var<'t>) -> Var<'t> {
+        self.o.forward(y)
+    }
+}
+
+impl Mixer for LatentAttention {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let Latents { queries, rows: [latent, k_pe], .. } = self.prepared(x, cache.offset());
+        let (latent, k_pe) = cache.update(latent, k_pe);
+        let rows = [latent.dense(x.tape()), k_pe.dense(x.tape())];
+        self.project(self.join(self.attend(queries, rows, mask), x))
     }
 }
 

@@ -11,7 +11,6 @@ pub mod deepseek_v4_pool;
 pub mod deepseek_v4_settings;
 pub mod dense;
 pub mod dims;
-pub mod fused;
 pub mod gated_delta;
 pub mod group_index;
 pub mod hashed_table;

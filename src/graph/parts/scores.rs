@@ -11,6 +11,8 @@ pub enum Score {
     Sigmoid,
     /// Over all experts.
     Softmax,
+    /// The root of the softplus of each.
+    SqrtSoftplus,
 }
 
 /// How the experts with the highest scores are found. The result is the same; the operations differ.
@@ -81,6 +83,8 @@ pub struct ScoreRouting {
     pub chosen: u64,
     /// How the router's outputs become scores.
     pub score: Score,
+    /// Bound of the router's outputs, by a tanh.
+    pub cap: Option<f64>,
     /// Groups of experts, if only the best are used.
     pub groups: Option<Groups>,
     /// How the best are found.
@@ -98,6 +102,7 @@ impl ScoreRouting {
         Self {
             chosen,
             score: Score::Sigmoid,
+            cap: None,
             groups: None,
             order: Order::Descending,
             divisor: Divisor::None,
@@ -132,9 +137,11 @@ impl ScoreRouting {
     /// The chosen experts and their scores in float32.
     pub fn select<'t>(&self, gates: Var<'t>, bias: Option<Var<'t>>) -> (Var<'t>, Var<'t>) {
         let gates = gates.astype(DType::F32);
+        let gates = self.cap.map_or(gates, |cap| (gates / cap).tanh() * cap);
         let original = match self.score {
             Score::Sigmoid => gates.sigmoid(),
             Score::Softmax => gates.softmax(false),
+            Score::SqrtSoftplus => gates.compiled(activations::softplus).sqrt(),
         };
         let mut scores = original;
         if let Some(bias) = bias {

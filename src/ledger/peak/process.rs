@@ -109,9 +109,11 @@ impl<'g> ReplayedProcess<'g> {
                 times[self.skipped.cache_like(i)] += 1;
             }
         }
+        let holds_keys: Vec<bool> = self.caches.iter().flat_map(|c| c.holds_keys()).collect();
         let original = |&(slot, array): &(u32, ArrayId)| {
             let times = of_slot.get(slot as usize).map_or(0, |&i| times[i]);
-            (times > 0).then_some(Original { array, slot, times })
+            let keys = holds_keys.get(slot as usize) == Some(&true);
+            (times > 0).then_some(Original { array, slot, times, keys })
         };
         self.state.iter().filter_map(original).collect()
     }
@@ -148,7 +150,11 @@ impl<'g> ReplayedProcess<'g> {
             let (batch, kv) = (self.asked.run.work.batch, self.asked.run.engine.kv);
             let skipped = self.graph.skipped_for_counts()?;
             let call = Call { batch, kv, skipped, ..Call::prefill(first) };
-            self.graph.trace(&mut self.caches, call, self.asked.gpu.routing())?;
+            if self.asked.run.pads_sequences() {
+                self.graph.trace(&mut self.caches, call, self.asked.gpu.routing())?;
+            } else {
+                self.caches = self.graph.caches_after(&call)?;
+            }
             self.context = first;
             calls = &calls[1..];
         }

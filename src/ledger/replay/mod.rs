@@ -370,6 +370,7 @@ impl<'o> Replay<'o> {
             self.run(node);
         }
         self.renew_stand_ins();
+        self.stand_in_late();
         self.commit(false);
         if wait {
             self.wait_until(0);

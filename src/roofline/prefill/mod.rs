@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! t = (n + n0·chunks)·2·dense/F + n·2·experts/(x·F) + n·recurrent·G/F + attention/(a·F)
-//!   + chunks·bytes of the experts that a chunk chooses/(y·BW) + weights/(z·BW) + launches
+//!   + chunks·bytes of the experts that a chunk chooses/(y·BW) + launches
 //!   + logits·2·(head and what only it needs)/F, and weights/R after a pause
 //! ```
-//! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
+//! The dense weights are read while they are multiplied: where a prompt is so short that reading takes longer than that
+//! (weights/(z·BW)), it takes as long. Dense matrices, experts, recurrences and attention are bound by arithmetic; every
+//! chunk of the prompt reads the
 //! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values, except
 //! for the last chunk in mlx-lm before 0.27.0 and in MLX Swift.
 //!
@@ -68,7 +70,7 @@ pub struct PrefillTime {
     pub attention: f64,
     /// Logits of tokens that nobody asked for, and the layers that only they need.
     pub logits: f64,
-    /// Reading the weights.
+    /// Reading the dense weights for longer than they are multiplied.
     pub weights: f64,
     /// Making the weights resident again after a pause.
     pub pause: f64,
@@ -125,6 +127,12 @@ impl PrefillLaw {
     #[must_use]
     pub fn new(values: &[f64]) -> Option<Self> {
         PrefillParameters::of(values).map(|p| Self { p })
+    }
+
+    /// Rate at which weights become resident again after a pause on matrix units, where it was measured, GB/s.
+    #[must_use]
+    pub const fn resident_gbs(&self) -> f64 {
+        self.p.resident_gbs
     }
 
     /// GFLOP/s per core and GHz of a quantized dense product of many rows in bfloat16.
@@ -186,14 +194,17 @@ impl PrefillLaw {
             tokens * tokens * p.full_attention + window
         };
         let attention = batch * (of_prompt(prompt.tokens) - of_prompt(prompt.cached));
+        // Those of experts are read with them.
+        let dense_bytes = (f.weight_bytes - p.expert_bytes).max(0.0);
+        let dense = products(with(own.fixed_tokens), flops).min(few_rows);
         let mut t = PrefillTime {
-            dense: products(with(own.fixed_tokens), flops).min(few_rows),
+            dense,
             experts: rows * 2.0 * p.expert_weights / expert_rate.min(peak)
                 + chunks * chosen * p.expert_bytes / expert_stream,
             recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,
             attention: attention / (own.attention * flops).min(peak),
             logits: batch * prompt.logit_tokens * 2.0 * f.unneeded_weights() / flops,
-            weights: f.weight_bytes / (WEIGHTS * silicon.bandwidth),
+            weights: (dense_bytes / (WEIGHTS * silicon.bandwidth) - dense).max(0.0),
             pause: if prompt.paused { f.weight_bytes / (own.resident_gbs * 1e9) } else { 0.0 },
             launches: chunks * p.dispatches * own.launch_us * 1e-6 + own.start_ms * 1e-3,
             ..PrefillTime::default()
@@ -202,13 +213,13 @@ impl PrefillLaw {
             t = PrefillTime { launches: own.start_ms * 1e-3, ..PrefillTime::default() };
         }
         t.program = match prompt.program {
-            Program::MlxSwift => t.total() * (own.swift - 1.0),
+            Program::MlxSwift => t.total() * (own.swift - 1.0) + own.swift_ms * 1e-3,
             program if program.is_mlx_server() => own.server_ms * 1e-3,
             _ => 0.0,
         };
         if silicon.fanless {
             let run = t.total();
-            t.heat = run * (own.fanless - 1.0) * run / (run + own.fanless_seconds);
+            t.heat = run * (with(own.fanless) - 1.0) * run / (run + own.fanless_seconds);
         }
         t
     }

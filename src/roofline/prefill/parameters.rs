@@ -45,10 +45,12 @@ pub struct PrefillParameters {
     pub start_ms: f64,
     /// Factor on the time of programs on MLX Swift.
     pub swift: f64,
+    /// Time per prompt that programs on MLX Swift add, ms.
+    pub swift_ms: f64,
     /// Time that an HTTP server adds, ms.
     pub server_ms: f64,
-    /// Factor of a Mac without a fan in a long prompt.
-    pub fanless: f64,
+    /// Factor of a Mac without a fan in a long prompt. Matrix units turn more power into heat than shaders do.
+    pub fanless: ByUnit,
     /// Seconds of prefill after which half of it has set in.
     pub fanless_seconds: f64,
     /// Rate at which macOS makes weights resident again after a pause without GPU work, GB/s.
@@ -100,13 +102,18 @@ impl PrefillParameters {
             attention: at("attention", [0.85, 0.3], [0.2, 2.0]),
             fixed_tokens: ByUnit {
                 shader: at("fixed_tokens", [19.0, 0.5], [1.0, 200.0]),
-                matrix: at("fixed_tokens.matrix", [100.0, 0.5], [5.0, 800.0]),
+                // Half a tile of 64 rows.
+                matrix: at("fixed_tokens.matrix", [32.0, 0.5], [1.0, 800.0]),
             },
             launch_us: at("launch_us", [20.0, 0.5], [1.0, 100.0]),
             start_ms: at("start_ms", [2.0, 1.0], [0.1, 60.0]),
             swift: at("swift", [1.05, 0.15], [0.7, 1.6]),
+            swift_ms: at("swift_ms", [5.0, 1.0], [0.1, 60.0]),
             server_ms: at("server_ms", [5.0, 1.0], [0.2, 60.0]),
-            fanless: at("fanless", [1.4, 0.3], [1.0, 3.0]),
+            fanless: ByUnit {
+                shader: at("fanless", [1.4, 0.3], [1.0, 3.0]),
+                matrix: at("fanless.matrix", [1.8, 0.4], [1.0, 4.0]),
+            },
             fanless_seconds: at("fanless_s", [1.0, 0.8], [0.05, 60.0]),
             resident_gbs: at("resident_gbs", [100.0, 0.3], [20.0, 400.0]),
         }
@@ -149,7 +156,7 @@ mod tests {
         let at = |name| specs().iter().position(|s| s.name == name).expect("declared") as f64;
         assert_eq!(p.gflops.by_generation.m3, at("gflops.m3"));
         assert_eq!(p.recurrent_mflop.matrix, at("recurrent_mflop.matrix"));
-        assert_eq!(p.fanless, at("fanless"));
+        assert_eq!(p.fanless.matrix, at("fanless.matrix"));
         assert_eq!(PrefillParameters::of(&numbered[1..]), None);
     }
 }

@@ -3,16 +3,11 @@
 use super::rows::{LawRows, rounded};
 use crate::roofline::IntervalClass;
 use crate::roofline::interval::{Band, ClassBand};
-use crate::stats::{few_clusters, weighted_quantile};
+use crate::stats::{BAND_Z80, BAND_Z90, few_clusters, weighted_quantile};
 use crate::validation::dataset::Observed;
 use crate::validation::held_out::HeldOut;
 use crate::validation::score::balance;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Quantiles of the normal distribution at the upper ends of 80 % and 90 % intervals, to the digits that the committed
-/// bands were made with.
-const Z80: f64 = 1.2816;
-const Z90: f64 = 1.6449;
 
 /// Factors that are tried on the width of intervals for a chip without rows, in hundredths.
 const UNSEEN_WIDTHS: std::ops::RangeInclusive<u32> = 110..=300;
@@ -71,7 +66,7 @@ fn band(class: IntervalClass, ratios: &[(f64, &Observed<'_>)]) -> ClassBand {
         let wide = weighted_quantile(&sample, q) * few_clusters(z, clusters.len());
         rounded(wide.exp())
     };
-    let p80 = [at(0.1, Z80).min(1.0), at(0.9, Z80).max(1.0)];
-    let p90 = [at(0.05, Z90).min(p80[0]), at(0.95, Z90).max(p80[1])];
+    let p80 = [at(0.1, BAND_Z80).min(1.0), at(0.9, BAND_Z80).max(1.0)];
+    let p90 = [at(0.05, BAND_Z90).min(p80[0]), at(0.95, BAND_Z90).max(p80[1])];
     ClassBand { class, configurations, band: Band { p80, p90 } }
 }

@@ -186,7 +186,7 @@ impl<'d, 'a> LawRows<'d, 'a> {
             }
             LawKind::Mlx | LawKind::Gguf => {
                 let bytes = f.weight_bytes_per_step();
-                IntervalClass::of_decode(row.program, bytes, f.has_experts())
+                IntervalClass::of_decode(row.interval_program(), bytes, f.has_experts())
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `mlxplan probe`: this machine, or one whose readings were recorded.
 
+mod measure;
+
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::{engines_table, servers_table};
@@ -12,6 +14,7 @@ use crate::hardware::probe::{self, Probe};
 use crate::report::{Answer, Column, Document, Present, Table};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use measure::MeasuredProduct;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,6 +28,10 @@ pub struct ProbeArgs {
     /// Show where each value comes from
     #[arg(long)]
     pub explain: bool,
+
+    /// Multiply matrices with MLX for a second: the rate of arithmetic, and whether it uses the matrix units
+    #[arg(long, conflicts_with = "from")]
+    pub measure: bool,
 
     /// Interpret the recorded output of sysctl, ioreg, system_profiler, pmset or mx.device_info in a file ("-" for
     /// standard input) instead of reading this machine
@@ -52,7 +59,9 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitSt
     let updates = effects(&context.catalogs, &probe, &engines);
     let fields = explain.then_some(fields);
     let running = if args.from.is_some() { Vec::new() } else { running(context.offline) };
-    Ok((Answer::of(ProbeAnswer { probe, engines, running, updates, fields }), ExitStatus::Ok))
+    let measured = if args.measure { Some(measure::product(&probe)?) } else { None };
+    let answer = ProbeAnswer { probe, engines, running, updates, measured, fields };
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
 /// A recording from a file, or from standard input for `-`.
@@ -79,6 +88,9 @@ pub(super) struct ProbeAnswer {
     running: Vec<RunningServer>,
     /// What updates of them would change here.
     updates: Vec<UpdateEffect>,
+    /// A second of arithmetic, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<MeasuredProduct>,
     /// Every field with its value and source, where they are asked for.
     #[serde(skip)]
     fields: Option<Vec<[String; 3]>>,
@@ -94,6 +106,7 @@ impl Present for ProbeAnswer {
             Some(fields) => d.table(explained(fields)),
             None => d.pairs(pairs(&self.probe)),
         }
+        d.notes(self.measured.iter().map(MeasuredProduct::text).collect());
         if !self.engines.is_empty() {
             d.table(engines_table(&self.engines));
         }

@@ -1,6 +1,7 @@
 //! `--evidence FILE`: what was measured before of these very models, with this program, on these machines.
 
 mod plausible;
+mod rows;
 
 use crate::bench::http::Address;
 use crate::bench::record::{self, EngineRecord, Record};
@@ -13,6 +14,8 @@ use crate::files;
 use crate::hardware::machine::Machine;
 use crate::run::Work;
 use crate::stats::{TrialSummary, Z95};
+use crate::validation::import::import;
+use crate::validation::{Measurement, measurement};
 use anyhow::{Context as _, Result, bail, ensure};
 use plausible::PossibleRates;
 use serde::Deserialize;
@@ -47,6 +50,8 @@ enum Held {
     Bench(Box<Record>),
     /// Comparisons of `validate`.
     Live(Vec<LiveComparison>),
+    /// Measurements, or results of another program.
+    Rows(Vec<Measurement>),
 }
 
 /// What is predicted, as far as runs must be of the same.
@@ -70,7 +75,7 @@ pub(in crate::cli) fn bases<'a>(
 ) -> Result<Vec<Basis>> {
     let Some(path) = file else { return Ok(models.iter().map(|_| Basis::Spec).collect()) };
     let wanted = models.iter().map(|model| Wanted { context, model, machines, run });
-    EvidenceFile::read(path)?.bases(&wanted.collect::<Vec<_>>())
+    EvidenceFile::read(context, path)?.bases(&wanted.collect::<Vec<_>>())
 }
 
 /// What is found in a file of runs.
@@ -86,9 +91,19 @@ impl EvidenceFile {
     ///
     /// # Errors
     /// When it cannot be read or holds no runs.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(context: &Context, path: &Path) -> Result<Self> {
         let text = files::text(path, MAX_BYTES)
             .with_context(|| format!("cannot read {}", path.display()))?;
+        let shown = path.display().to_string();
+        let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let (models, macs) = (context.catalogs.models()?, &context.catalogs.macs);
+        if let Some(found) = import(&shown, &text, models, macs)? {
+            return Ok(Self { path: shown, name, held: Held::Rows(found.rows) });
+        }
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) {
+            let held = Held::Rows(measurement::read(&shown, &text)?);
+            return Ok(Self { path: shown, name, held });
+        }
         let held = match schema(&text).as_deref() {
             Some(record::SCHEMA) => {
                 Held::Bench(Box::new(record::parse(&text).map_err(anyhow::Error::msg)?))
@@ -111,8 +126,7 @@ impl EvidenceFile {
             ),
             None => Held::Live(comparisons(&text, path)?),
         };
-        let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        Ok(Self { path: path.display().to_string(), name, held })
+        Ok(Self { path: shown, name, held })
     }
 
     /// What predictions of some models rest on: the runs of each, where there are some.
@@ -151,6 +165,7 @@ impl EvidenceFile {
         match &self.held {
             Held::Bench(record) => wanted.of_bench(record, &mut found),
             Held::Live(rows) => wanted.of_comparisons(rows, &mut found),
+            Held::Rows(rows) => wanted.of_rows(rows, &mut found)?,
         }
         let batch = wanted.run.work.batch;
         found.runs.retain(|r| r.work.batch == batch);
