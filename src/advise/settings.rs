@@ -1,5 +1,7 @@
 //! Settings of an engine for a prediction: the command that starts it so that what was predicted holds.
 
+mod servers;
+
 use crate::estimate::Prediction;
 use crate::estimate::memory::{ContextBound, Fit};
 use crate::hardware::limits::WiredLimitAdvice;
@@ -22,12 +24,24 @@ pub struct EngineSettings {
     pub prompt_cache_bytes: Option<Bytes>,
     /// A raised GPU limit that lets more fit, and how to undo it.
     pub wired_limit: Option<WiredLimitAdvice>,
+    /// A file of settings, where the program reads them from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<SettingsFile>,
     /// What else to know.
     pub notes: Vec<String>,
 }
 
+/// What belongs into a file of settings; keys that it has beside them stay.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct SettingsFile {
+    /// Where the program looks for it.
+    pub path: String,
+    /// The keys and values.
+    pub content: String,
+}
+
 impl EngineSettings {
-    /// Settings of a program for what was predicted. `None` where its settings are not known.
+    /// Settings of a program for what was predicted. `None` where nothing could be set: what llama.cpp needs is not known.
     #[must_use]
     pub fn of(p: &Prediction, engine: Program) -> Option<Self> {
         let room = room(p);
@@ -37,6 +51,7 @@ impl EngineSettings {
             context_tokens: None,
             prompt_cache_bytes: None,
             wired_limit: wired_limit(p),
+            file: None,
             notes: longest(p),
         };
         if files(p) != p.model.id {
@@ -74,7 +89,7 @@ impl EngineSettings {
                         .to_owned(),
                 );
             }
-            _ => return None,
+            _ => servers::set_up(p, room, &mut settings),
         }
         Some(settings)
     }

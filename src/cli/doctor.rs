@@ -2,9 +2,10 @@
 
 use super::shared::context::Catalogs;
 use super::shared::exit::ExitStatus;
-use super::shared::tables::engines_table;
-use super::shared::updates::effects;
+use super::shared::tables::{engines_table, servers_table};
+use super::shared::updates::{effects, running};
 use crate::advise::engine_update::UpdateEffect;
+use crate::bench::http::RunningServer;
 use crate::data_dir;
 use crate::engine::installed::{Installed, Places, find};
 use crate::graph::families::FAMILIES;
@@ -40,6 +41,8 @@ pub(super) struct Doctor {
     data_dirs: Vec<String>,
     /// The programs that run models and are installed, found without starting them.
     engines: Vec<Installed>,
+    /// The servers that answer on this machine; none where it is no Mac, or offline.
+    running: Vec<RunningServer>,
     /// What updates of them would change here.
     updates: Vec<UpdateEffect>,
     /// What is wrong or unusual.
@@ -51,7 +54,7 @@ pub(super) struct Doctor {
     readings_text: String,
 }
 
-pub(super) fn run(catalogs: &Catalogs) -> Result<(Answer, ExitStatus)> {
+pub(super) fn run(catalogs: &Catalogs, offline: bool) -> Result<(Answer, ExitStatus)> {
     let readings = probe::read();
     let mut problems = Vec::new();
     let chips = note(&mut problems, catalogs.macs.chips().map(<[_]>::len));
@@ -81,6 +84,7 @@ pub(super) fn run(catalogs: &Catalogs) -> Result<(Answer, ExitStatus)> {
         config_dir: data_dir::config_dir().map_or("none".to_owned(), |p| p.display().to_string()),
         data_dirs: catalogs.data.dirs().iter().map(|d| d.display().to_string()).collect(),
         engines,
+        running: running(offline),
         updates,
         problems,
         readings_text: serde_json::to_string_pretty(&readings)?,
@@ -112,7 +116,11 @@ impl Present for Doctor {
         if !self.engines.is_empty() {
             d.table(engines_table(&self.engines));
         }
+        if !self.running.is_empty() {
+            d.table(servers_table(&self.running));
+        }
         d.notes(self.engines.iter().filter_map(Installed::update).collect());
+        d.notes(self.running.iter().filter_map(RunningServer::update).collect());
         d.notes(self.updates.iter().map(UpdateEffect::text).collect());
         d.notes(self.problems.clone());
         d.text("Raw readings (for a bug report; look through them before you publish them):");

@@ -92,7 +92,7 @@ fn run(mut cli: Cli) -> Result<ExitStatus> {
         Some(Command::Audit(a)) => printer.answer(audit::run(&context, &a)?),
         Some(Command::Bench(a)) => bench::run(&context, &a),
         Some(Command::Calibrate(a)) => printer.answer(calibrate::run(&context, &a)?),
-        Some(Command::Doctor) => printer.answer(doctor::run(catalogs)?),
+        Some(Command::Doctor) => printer.answer(doctor::run(catalogs, context.offline)?),
         Some(Command::Completions(a)) => completions::run(printer, &a),
         Some(Command::Recommend(a)) => printer.answer(recommend::run(&context, &a)?),
         Some(Command::Check(a)) => printer.answer(check::run(&context, &a)?),

@@ -2,11 +2,12 @@
 
 mod contexts;
 mod drafted;
+mod program;
 
 use super::basis::{Basis, BasisError, Kernels, Modeled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
 use super::cluster::ClusterRefusal;
-use super::gpu::{gpu, on_mlx, uses_matrix_units};
+use super::gpu::{gpu, uses_matrix_units};
 use super::memory::{Ends, LlamaModel, MaxContext, Memory};
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
@@ -16,15 +17,15 @@ use super::towers::counting_images;
 use super::warning::Warning;
 use super::widening::Of;
 use crate::calibration::evidence::PredictedRate;
-use crate::engine::programs;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{EngineSetup, Program, Run, Version, Work};
+use crate::run::{EngineSetup, Program, Run, Work};
 use crate::units::Bytes;
+use program::as_its_program;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -137,6 +138,7 @@ impl<'a> Estimator<'a> {
     }
 
     fn empty(coefficients: &'a Coefficients, model: Modeled<'a>, run: Run) -> Self {
+        let run = as_its_program(run, model.graph());
         Self {
             model,
             run,
@@ -211,7 +213,11 @@ impl<'a> Estimator<'a> {
 
     /// A machine as the run finds it: with the limits that were given.
     pub(super) fn granted<'m>(&self, machine: &'m Machine) -> Cow<'m, Machine> {
-        machine.granted(self.run.engine.gpu_limit, self.run.engine.budget)
+        let Some(cap) = self.run.engine.cap else {
+            return machine.granted(self.run.engine.gpu_limit, self.run.engine.budget);
+        };
+        let granted = machine.granted(self.run.engine.gpu_limit, self.run.engine.budget);
+        Cow::Owned(Machine { cap: Some(cap), ..granted.into_owned() })
     }
 
     /// The laws of speed.
@@ -449,23 +455,6 @@ impl<'a> Estimator<'a> {
         let low = others.iter().copied().fold(peak.peak_bytes, u64::min);
         let high = others.into_iter().fold(peak.peak_bytes, u64::max);
         Ok(PeaksBetween { peak, between: [low, high].map(Bytes), kept: self.kept(machine)? })
-    }
-
-    /// The GPU of a machine as those versions of MLX within a range see it that run the attention of the model
-    /// differently; none where the range is one version.
-    pub(super) fn gpus(
-        &self,
-        machine: &Machine,
-        range: [Version; 2],
-    ) -> Result<Vec<Gpu>, PeakError> {
-        if range[0] == range[1] || self.run.engine.program.runs_gguf() {
-            return Ok(Vec::new());
-        }
-        let heads = self.graph().attention_heads()?;
-        let engine = &self.run.engine;
-        let units = uses_matrix_units(machine, engine, range[1]);
-        let versions = programs::changes(range, units, heads);
-        Ok(versions.into_iter().map(|mlx| on_mlx(machine, engine, mlx)).collect())
     }
 
     /// Says what the engine or the model cannot do.

@@ -3,7 +3,7 @@
 use crate::engine::programs;
 use crate::hardware::machine::Machine;
 use crate::ledger::replay::Gpu;
-use crate::run::{EngineSetup, MatrixUnits, Version};
+use crate::run::{EngineSetup, MatrixUnits, Tiles, Version};
 
 /// The GPU of a machine as the MLX of an engine sees it.
 #[must_use]
@@ -18,6 +18,7 @@ pub(super) fn on_mlx(machine: &Machine, engine: &EngineSetup, mlx: Version) -> G
         generation: machine.arch_generation(),
         nax: uses_matrix_units(machine, engine, mlx),
         mlx,
+        tiled: engine.tiles != Tiles::Never,
     }
 }
 

@@ -1,10 +1,16 @@
 //! What a server does to memory beside the run: caches of earlier prompts that it keeps, and prompts that it reads at once.
 
 use super::estimator::Estimator;
-use super::memory::Memory;
+use super::memory::{AutoFit, CachePool, Memory};
 use super::warning::Warning;
+use crate::engine::programs::Engines;
+use crate::graph::towers::Loader;
+use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
+use crate::ledger::llama_cpp::Layout;
 use crate::ledger::peak::PeakError;
+use crate::run::Version;
+use crate::units::Bytes;
 
 /// Caches of earlier prompts that are worth a word, as a share of what is left under the limit.
 const WORTH: f64 = 0.05;
@@ -36,7 +42,52 @@ impl Estimator<'_> {
         if engine.parallel.is_none() && fit < reads {
             all.push(Warning::PromptsAtOnce { program, reads, fit });
         }
+        all.extend(self.other_chunk());
+        all.extend(self.own_room(machine, memory)?);
         Ok(all)
+    }
+
+    /// A larger chunk that versions of the program read prompts of such a model in.
+    fn other_chunk(&self) -> Option<Warning> {
+        let engine = &self.run().engine;
+        let row = Engines::embedded().ok()?.row(engine.program)?;
+        let varies = row.prefill_step_vlm_varies && self.graph().loader() == Loader::MlxVlm;
+        let tokens = row.prefill_step_vlm.filter(|_| varies)?;
+        let longer =
+            tokens > engine.prefill_step && self.run().work.context_tokens > engine.prefill_step;
+        longer.then_some(Warning::OtherChunk { program: engine.program, tokens })
+    }
+
+    /// How the program sizes the room for caches itself, where it does.
+    fn own_room(&self, machine: &Machine, memory: &Memory) -> Result<Option<Warning>, PeakError> {
+        let (graph, engine) = (self.graph(), &self.run().engine);
+        let Some(row) = Engines::embedded().ok().and_then(|all| all.row(engine.program)) else {
+            return Ok(None);
+        };
+        let weights = Bytes(memory.peak.weights_bytes);
+        if let Some(reserve) = row.context_autofit_reserve_gib {
+            let since = row.context_autofit_from.as_ref().and_then(|d| d.parse::<Version>().ok());
+            if since.zip(engine.version).is_some_and(|(since, v)| v.is_day() && v < since) {
+                return Ok(None);
+            }
+            let layout = Layout::of(graph)?;
+            let free = row.context_autofit_without_scores.iter().any(|t| t == graph.model_type());
+            return Ok(Some(Warning::AutoFit(AutoFit::of(
+                &layout,
+                (weights, graph.max_context()),
+                (machine.gpu_limit.bytes, reserve),
+                (engine.prefill_step, free),
+            ))));
+        }
+        if engine.cap.is_some_and(|cap| cap.kind == CapKind::Reserves) {
+            let peak = &memory.peak;
+            let beside = peak.attention_scratch_bytes + peak.run_ahead_bytes;
+            let block = u64::from(row.block_tokens.unwrap_or(1));
+            let layout = Layout::of(graph)?;
+            let pool = CachePool::of(&layout, machine, weights + Bytes(beside), block);
+            return Ok(pool.map(Warning::CachePool));
+        }
+        Ok(None)
     }
 }
 

@@ -43,8 +43,12 @@ impl Estimator<'_> {
     }
 }
 
-/// The versions of MLX that are met with a program.
+/// The versions of MLX that are met with a program; where they are not known, those that are met with mlx-lm.
 fn supported(engine: &EngineSetup) -> Option<[Version; 2]> {
-    let row = Engines::embedded().ok()?.row(engine.program)?;
-    Some([row.mlx_min?.0, row.mlx_max?.0])
+    let all = Engines::embedded().ok()?;
+    let row = all.row(engine.program)?;
+    let usual = all.get(&all.default.engine)?;
+    let oldest = row.mlx_min.or(usual.mlx_min)?.0;
+    let newest = row.mlx_max.map_or_else(|| all.newest_mlx(), |release| release.0);
+    Some([oldest.min(newest), newest])
 }

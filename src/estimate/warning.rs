@@ -1,5 +1,6 @@
 //! Doubts about a prediction. The text of each names the option that settles it, where there is one.
 
+use super::memory::{AutoFit, CachePool};
 use super::widening::{Cause, Widening};
 use crate::model::gguf::GgufMix;
 use crate::run::{EngineSetup, KeptPrompts, Program, Version};
@@ -60,6 +61,17 @@ pub enum Warning {
         /// How many about fit.
         fit: u32,
     },
+    /// Versions of the program read prompts of models with towers in other chunks.
+    OtherChunk {
+        /// The program.
+        program: Program,
+        /// Tokens of a chunk in some versions.
+        tokens: u32,
+    },
+    /// The program fits the context itself.
+    AutoFit(AutoFit),
+    /// The program reserves a pool when it starts.
+    CachePool(CachePool),
     /// Whether the matrix units are used decides the speed of prompts, and it is not known.
     MatrixUnits {
         /// How many times as fast the prompt is with them.
@@ -145,6 +157,24 @@ impl fmt::Display for Warning {
                 f,
                 "{program} reads up to {reads} prompts at once; of this length about {fit} fit, and a client that gives up \
                  and asks again adds one (--parallel N predicts them)"
+            ),
+            Self::OtherChunk { program, tokens } => write!(
+                f,
+                "versions of {program} read prompts of models with a tower in chunks of {tokens}, which need more memory where \
+                 attention builds scores (--prefill-step {tokens} predicts them)"
+            ),
+            Self::AutoFit(fit) => write!(
+                f,
+                "LM Studio sets the context itself where auto-fit is on (since 2026-07-14): by its rule {} tokens here, where it \
+                 estimates a peak of {} of the {} that it allows, the working set less 3 GiB; it charges scores of attention that \
+                 MLX may not build",
+                fit.tokens, fit.peak, fit.ceiling
+            ),
+            Self::CachePool(pool) => write!(
+                f,
+                "vllm-metal reserves {} when it starts, whatever the prompt: about {} of it are blocks of its cache, for {} \
+                 tokens of all sequences together (VLLM_METAL_MEMORY_FRACTION)",
+                pool.reserved, pool.pool, pool.tokens
             ),
             Self::MatrixUnits { times } => write!(
                 f,

@@ -15,6 +15,7 @@
 //! # Ok::<(), mlxplan::hardware::SpecError>(())
 //! ```
 
+pub mod cap;
 pub mod catalog;
 pub mod limits;
 pub mod machine;

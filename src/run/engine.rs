@@ -1,7 +1,8 @@
 //! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
-use super::{KeptPrompts, Program, ServerTime, Version};
+use super::{KeptPrompts, Program, ServerTime, Tiles, Version};
 use crate::graph::cache::KvQuantization;
+use crate::hardware::cap::MemoryCap;
 use crate::units::Bytes;
 
 /// Tokens of a prefill chunk of `mlx_lm.generate` (`--prefill-step-size`).
@@ -29,6 +30,8 @@ pub struct EngineSetup {
     pub matrix_units: MatrixUnits,
     /// Tokens of a prefill chunk.
     pub prefill_step: u32,
+    /// The same for models that are loaded with towers, where it is another one and none was asked for.
+    pub step_with_towers: Option<u32>,
     /// Whether every call of the model computes the logits of all its tokens, as mlx-lm did before 0.27.0.
     pub whole_logits: bool,
     /// Whether its caches are those of sequences that come and go: masks of attention are arrays then, and fewer kernels
@@ -40,6 +43,10 @@ pub struct EngineSetup {
     pub prompt_cache: Option<Bytes>,
     /// Those that are in memory during the run.
     pub held: KeptPrompts,
+    /// The limit of memory that it sets itself, where it has one.
+    pub cap: Option<MemoryCap>,
+    /// Whether it cuts wide attention into tiles.
+    pub tiles: Tiles,
     /// What it adds to every token of a single stream, where that was published.
     pub server: Option<ServerTime>,
     /// Prompts that it reads at once, at most.
@@ -50,6 +57,8 @@ pub struct EngineSetup {
     pub generating: u32,
     /// Whether and how the cache is quantized.
     pub kv: Option<KvQuantization>,
+    /// Tokens from which the program quantizes it, where these are not mlx-lm's.
+    pub kv_start: Option<u32>,
     /// Whether all routed experts are computed for every token, as by programs without kernels for chosen ones.
     pub all_experts: bool,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
@@ -107,16 +116,20 @@ impl Default for EngineSetup {
             macos: None,
             matrix_units: MatrixUnits::Auto,
             prefill_step: PREFILL_STEP,
+            step_with_towers: None,
             whole_logits: false,
             pads_sequences: false,
             keeps: KeptPrompts::NONE,
             prompt_cache: None,
             held: KeptPrompts::NONE,
+            cap: None,
+            tiles: Tiles::Never,
             server: None,
             prompt_slots: 8,
             slots: 1,
             generating: 0,
             kv: None,
+            kv_start: None,
             all_experts: false,
             reserve: None,
             gpu_limit: None,

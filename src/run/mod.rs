@@ -11,6 +11,7 @@ mod label;
 mod named;
 mod program;
 mod server;
+mod tiles;
 mod version;
 mod work;
 
@@ -23,6 +24,7 @@ pub use label::Label;
 pub use named::{EngineName, EngineNameError};
 pub use program::{BadProgramName, Program, Unlisted};
 pub use server::ServerTime;
+pub use tiles::Tiles;
 pub use version::{MLX_REPLAYED, Version, VersionError};
 pub use work::{Images, ImagesError, Work};
 
@@ -91,7 +93,8 @@ impl Run {
     /// The same run with prefill chunks of `prefill_step` tokens.
     #[must_use]
     pub const fn with_prefill_step(self, prefill_step: u32) -> Self {
-        Self { engine: EngineSetup { prefill_step, ..self.engine }, ..self }
+        let step_with_towers = None;
+        Self { engine: EngineSetup { prefill_step, step_with_towers, ..self.engine }, ..self }
     }
 
     /// The same run with another format of the cache.

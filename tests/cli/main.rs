@@ -7,6 +7,7 @@ mod drafts;
 mod errors;
 #[cfg(feature = "explore")]
 mod explore;
+mod field;
 mod files;
 mod finetune;
 mod hub;

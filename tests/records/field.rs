@@ -44,7 +44,7 @@ fn memory(graph: &Graph, mac: &str, run: Run) -> Memory {
 }
 
 /// What is wrong with the peak of a run, if anything: it must lie within `near` of the published one.
-fn differs(graph: &Graph, mac: &str, run: Run, published: f64, near: f64) -> Option<String> {
+pub fn differs(graph: &Graph, mac: &str, run: Run, published: f64, near: f64) -> Option<String> {
     let memory = memory(graph, mac, run);
     let peak = memory.peak.peak_bytes as f64 / 1e9;
     let [low, high] = memory.peak_interval_90.map(|b| b.gb());

@@ -10,4 +10,5 @@ mod servers;
 mod sources;
 mod validate;
 mod why;
+mod wide;
 mod widths;

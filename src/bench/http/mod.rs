@@ -6,12 +6,14 @@ mod discover;
 mod error;
 mod ollama;
 mod openai;
+mod running;
 mod sse;
 
 pub use address::Address;
 pub use client::{ApiKey, Limits};
 pub use discover::{ServedModel, ServerInfo, ServerKind};
 pub use error::HttpError;
+pub use running::{RunningServer, running_servers, server_at};
 
 use super::failure::Failure;
 use super::generation::{CountSource, Generation, Prompt};

@@ -4,9 +4,10 @@ mod measure;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
-use super::shared::tables::engines_table;
-use super::shared::updates::effects;
+use super::shared::tables::{engines_table, servers_table};
+use super::shared::updates::{effects, running};
 use crate::advise::engine_update::UpdateEffect;
+use crate::bench::http::RunningServer;
 use crate::engine::installed::{Installed, Places, find};
 use crate::files;
 use crate::hardware::probe::{self, Probe};
@@ -57,8 +58,10 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitSt
     let engines = places.map_or_else(|| Ok(Vec::new()), |p| find(&p))?;
     let updates = effects(&context.catalogs, &probe, &engines);
     let fields = explain.then_some(fields);
+    let running = if args.from.is_some() { Vec::new() } else { running(context.offline) };
     let measured = if args.measure { Some(measure::product(&probe)?) } else { None };
-    Ok((Answer::of(ProbeAnswer { probe, engines, updates, measured, fields }), ExitStatus::Ok))
+    let answer = ProbeAnswer { probe, engines, running, updates, measured, fields };
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
 /// A recording from a file, or from standard input for `-`.
@@ -81,6 +84,8 @@ pub(super) struct ProbeAnswer {
     probe: Probe,
     /// The programs that run models and are installed, found without starting them; none of a recorded machine.
     engines: Vec<Installed>,
+    /// The servers that answer on this machine; none where it is no Mac, or offline.
+    running: Vec<RunningServer>,
     /// What updates of them would change here.
     updates: Vec<UpdateEffect>,
     /// A second of arithmetic, where it was asked for.
@@ -105,7 +110,11 @@ impl Present for ProbeAnswer {
         if !self.engines.is_empty() {
             d.table(engines_table(&self.engines));
         }
+        if !self.running.is_empty() {
+            d.table(servers_table(&self.running));
+        }
         d.notes(self.engines.iter().filter_map(Installed::update).collect());
+        d.notes(self.running.iter().filter_map(RunningServer::update).collect());
         d.notes(self.updates.iter().map(UpdateEffect::text).collect());
         d.notes(self.probe.notes.clone());
         d

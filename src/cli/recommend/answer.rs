@@ -201,6 +201,10 @@ impl Present for Recommendation {
         if let Some(settings) = &self.settings {
             d.heading(format!("Settings for {}", settings.engine));
             settings.commands.iter().for_each(|command| d.text(command.clone()));
+            if let Some(file) = &settings.file {
+                d.text(format!("{} (keys that it has beside these stay):", file.path));
+                d.code(file.content.clone());
+            }
             let mut notes = settings.notes.clone();
             notes.extend(
                 settings

@@ -13,20 +13,11 @@ use clap_complete::engine::ArgValueCompleter;
 /// Models that `recommend` lists, unless told otherwise.
 const MODELS: u32 = 8;
 
-/// Programs whose settings are known.
-const SET_UP: [Program; 6] = [
-    Program::MlxLm,
-    Program::MlxServer,
-    Program::LmStudio,
-    Program::LmStudioGguf,
-    Program::LlamaCpp,
-    Program::Ollama,
-];
-
-/// A program whose settings are known.
+/// A program whose settings are asked for.
 fn engine(text: &str) -> Result<Program, String> {
-    SET_UP.into_iter().find(|p| p.to_string() == text).ok_or_else(|| {
-        let names: Vec<String> = SET_UP.iter().map(ToString::to_string).collect();
+    let listed = text.parse::<Program>().ok().filter(|p| p.listed_name().is_some());
+    listed.ok_or_else(|| {
+        let names: Vec<String> = Program::ALL.iter().map(ToString::to_string).collect();
         format!("choose from {}", names.join(", "))
     })
 }
@@ -61,8 +52,7 @@ pub struct RecommendArgs {
     #[arg(long, value_name = "PERCENT", value_parser = loss)]
     pub max_loss: Option<f64>,
 
-    /// End with the settings of this engine, as the command that starts it: mlx-lm, mlx-lm-server, lm-studio,
-    /// lm-studio-gguf, llama.cpp, ollama
+    /// End with the settings of this engine, as the command that starts it or its file of settings: any program of --engine
     #[arg(long = "for", value_name = "ENGINE", value_parser = engine)]
     pub engine_for: Option<Program>,
 

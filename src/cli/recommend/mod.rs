@@ -16,6 +16,7 @@ use super::shared::context::Context;
 use super::shared::evidence;
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
+use super::shared::run_args::RunArgs;
 use super::shared::words::{format_name, status};
 use crate::advise::picks::{Wish, picks};
 use crate::advise::recommend::LADDER;
@@ -31,7 +32,7 @@ use crate::model::quality::{PublishedLoss, loss_cell};
 use crate::model::{DType, Scheme};
 use crate::report::Answer;
 use crate::roofline::Coefficients;
-use crate::run::FormatOrigin;
+use crate::run::{EngineName, FormatOrigin};
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -45,8 +46,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
     if let Some(users) = args.users.users {
         return users::run(context, args, users);
     }
-    let run = args.run.args.run_on(args.machine.is_here())?;
-    let run = for_engine(run, args.engine_for);
+    let run = for_engine(&args.run.args, args.engine_for).run_on(args.machine.is_here())?;
     let (wanted, machine) = rayon::join(
         || {
             let program = run.engine.program;
@@ -304,10 +304,11 @@ fn overview(
     Ok((Answer::of(answer), if some { ExitStatus::Ok } else { ExitStatus::No }))
 }
 
-/// The run by the engine whose settings are asked for, unless another one was named.
-fn for_engine(run: Run, engine: Option<Program>) -> Run {
-    match engine {
-        Some(engine) if engine.runs_gguf() => run.with_program(engine),
-        _ => run,
-    }
+/// The arguments of the run with the engine whose settings are asked for, unless one was named: what is predicted is what
+/// that engine does.
+fn for_engine(args: &RunArgs, engine: Option<Program>) -> RunArgs {
+    let mut args = args.clone();
+    let asked = engine.map(|program| EngineName { program, version: None });
+    args.engine.engine = args.engine.engine.or(asked);
+    args
 }

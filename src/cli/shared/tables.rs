@@ -1,6 +1,7 @@
 //! Tables that several commands show.
 
 use super::words::{rates, usd};
+use crate::bench::http::RunningServer;
 use crate::engine::installed::Installed;
 use crate::estimate::memory::{Advice, Change, Fit};
 use crate::hardware::machine::MachineSummary;
@@ -50,6 +51,24 @@ pub(in crate::cli) fn engines_table(all: &[Installed]) -> Table {
         let mlx = if one.program.runs_gguf() { "–".to_owned() } else { or(one.mlx) };
         let place = one.place.display().to_string();
         table.row([one.program.to_string(), or(one.version), mlx, place]);
+    }
+    table
+}
+
+/// A table of the servers that run on this machine.
+pub(in crate::cli) fn servers_table(all: &[RunningServer]) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("running"),
+        Column::text("version"),
+        Column::text("model").droppable(1),
+        Column::number("context"),
+        Column::text("address"),
+    ]);
+    for one in all {
+        let program = one.program.map_or_else(|| "?".to_owned(), |p| p.to_string());
+        let version = one.version.clone().unwrap_or_else(|| "?".to_owned());
+        let context = one.context_tokens.map_or_else(String::new, |n| n.to_string());
+        table.row([program, version, one.models.join(", "), context, one.address.clone()]);
     }
     table
 }

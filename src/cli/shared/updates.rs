@@ -2,6 +2,7 @@
 
 use super::context::Catalogs;
 use crate::advise::engine_update::UpdateEffect;
+use crate::bench::http::{RunningServer, running_servers};
 use crate::engine::installed::Installed;
 use crate::hardware::probe::Probe;
 
@@ -18,4 +19,9 @@ pub(in crate::cli) fn effects(
         return Vec::new();
     };
     engines.iter().filter_map(|e| UpdateEffect::of(e, &machine, models).ok()?).collect()
+}
+
+/// The servers that answer on this machine, where that is a Mac and nothing forbids to ask.
+pub(in crate::cli) fn running(offline: bool) -> Vec<RunningServer> {
+    if offline || !cfg!(target_os = "macos") { Vec::new() } else { running_servers() }
 }

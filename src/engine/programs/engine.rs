@@ -1,6 +1,7 @@
 //! A program of the catalog: versions, defaults, and what they do to memory.
 
 use super::{Drafting, KnownBy, Release};
+use crate::hardware::cap::CapKind;
 use crate::hardware::provenance::Confidence;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -115,6 +116,9 @@ pub struct Engine {
     // Chunks, sequences and context.
     pub prefill_step: Option<u32>,
     pub prefill_step_vlm: Option<u32>,
+    /// Whether versions differ in that.
+    #[serde(default)]
+    pub prefill_step_vlm_varies: bool,
     pub prefill_step_recurrent: Option<u32>,
     pub prefill_step_from: Option<Release>,
     pub prefill_step_before: Option<SettingValue>,
@@ -138,6 +142,9 @@ pub struct Engine {
     pub context_fallback: Option<u32>,
     pub context_autofit_from: Option<String>,
     pub context_autofit_reserve_gib: Option<u32>,
+    /// Types of models that its rule charges no scores of attention for.
+    #[serde(default)]
+    pub context_autofit_without_scores: Vec<String>,
     pub context_autofit_rule: Option<String>,
     pub context_checkpoints: Option<Setting<u32>>,
     pub swa_full: Option<bool>,
@@ -146,6 +153,8 @@ pub struct Engine {
     #[serde(default)]
     pub d256_forced_fused: Vec<SettingChange>,
     pub d256_env: Option<String>,
+    pub tiles_heads_from: Option<Release>,
+    pub tiles_heads_always_from: Option<Release>,
 
     // The cache.
     pub kv_type: Option<String>,
@@ -180,6 +189,8 @@ pub struct Engine {
     pub wired: Vec<SettingChange>,
     pub memory_fraction: Option<f64>,
     pub memory_guard: Option<Guard>,
+    pub memory_cap_percent: Option<Setting<u32>>,
+    pub memory_cap: Option<CapKind>,
     pub buffer_cache_rule: Option<String>,
     pub footprint_over_peak: Option<[f64; 2]>,
     pub size_factor_shown: Option<f64>,

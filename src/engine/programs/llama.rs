@@ -69,14 +69,14 @@ impl Engines {
 
 /// A version of a program, with the day on which it appeared.
 #[derive(Clone, Copy)]
-struct Moment<'a> {
-    row: &'a Engine,
-    version: Version,
+pub(super) struct Moment<'a> {
+    pub(super) row: &'a Engine,
+    pub(super) version: Version,
 }
 
 impl Moment<'_> {
     /// Whether a change holds.
-    fn reached(&self, change: &SettingChange) -> bool {
+    pub(super) fn reached(&self, change: &SettingChange) -> bool {
         let parsed = |text: &Option<String>| text.as_ref().and_then(|t| t.parse::<Version>().ok());
         if let Some(until) = parsed(&change.until_before) {
             return self.version < until;
@@ -95,14 +95,14 @@ impl Moment<'_> {
 }
 
 /// How a setting changed; nothing where it is the same in all versions.
-fn changes<T>(setting: Option<&Setting<T>>) -> &[SettingChange] {
+pub(super) fn changes<T>(setting: Option<&Setting<T>>) -> &[SettingChange] {
     match setting {
         Some(Setting::Changed(all)) => all,
         Some(Setting::Fixed(_)) | None => &[],
     }
 }
 
-fn number(change: &SettingChange) -> Option<u64> {
+pub(super) fn number(change: &SettingChange) -> Option<u64> {
     match change.value {
         Some(SettingValue::Number(n)) => Some(n),
         _ => None,

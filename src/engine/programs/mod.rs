@@ -7,6 +7,7 @@ mod drafting;
 mod engine;
 mod gguf;
 mod llama;
+mod memory;
 mod mlx;
 mod resolve;
 mod routing;
@@ -23,7 +24,7 @@ pub use mlx::{
 pub use resolve::AskedEngine;
 pub use routing::{
     TRAINING_ATTENTION_FUSED, TRAINING_LOSS_FUSED, VECTOR_LIMITS_RAISED, changes, fused_since, has,
-    may_use_matrix_units, routing, since,
+    may_use_matrix_units, routing, since, tiled_routing,
 };
 pub use server::ServerTimeRow;
 

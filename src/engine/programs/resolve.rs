@@ -47,11 +47,17 @@ impl Engines {
             macos: asked.macos,
             matrix_units: asked.matrix_units,
             prefill_step: asked.prefill_step.unwrap_or_else(step),
+            step_with_towers: self
+                .step_with_towers(program)
+                .filter(|_| asked.prefill_step.is_none()),
             whole_logits: self.computes_whole_logits(program, version),
             pads_sequences: self.pads_sequences(program, version),
             prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
             slots: self.slots(program, version),
+            kv_start: self.row(program).and_then(|r| r.kv_start),
             keeps: self.row(program).map_or(KeptPrompts::NONE, Engine::keeps),
+            cap: self.cap(program, version),
+            tiles: self.tiles(program, version),
             server: self.server_time(program, version),
             ..EngineSetup::default()
         }
@@ -174,6 +180,12 @@ impl Engines {
             Some(Since(_, SettingValue::Number(tokens))) => u32::try_from(*tokens).unwrap_or(usual),
             _ => usual,
         }
+    }
+
+    /// The chunk of a program for models that it loads with towers, where that is another one in all its versions.
+    fn step_with_towers(&self, program: Program) -> Option<u32> {
+        let row = self.row(program)?;
+        row.prefill_step_vlm.filter(|_| !row.prefill_step_vlm_varies)
     }
 
     /// Whether its caches are those of sequences that come and go.

@@ -8,11 +8,16 @@ use std::sync::LazyLock;
 /// The flag of MLX from which on fused attention takes sinks.
 const SINKS_FUSED: &str = "attention_sinks_fused";
 
-/// The kernels from a version on, without and with matrix units.
+/// The kernels from a version on, without and with matrix units, and the same where the program cuts heads of 256 into
+/// tiles.
 struct Since {
     from: Version,
     kernels: [KernelChoice; 2],
+    tiled: [KernelChoice; 2],
 }
+
+/// The heads that programs cut into tiles.
+const TILED: u32 = 256;
 
 static TABLES: LazyLock<Vec<Since>> =
     LazyLock::new(|| Engines::embedded().map_or_else(|_| Vec::new(), Engines::tables));
@@ -21,9 +26,20 @@ static TABLES: LazyLock<Vec<Since>> =
 /// older one, and one before all that are listed like the oldest.
 #[must_use]
 pub fn routing(mlx: Version, matrix_units: bool) -> Routing {
-    let tables = &*TABLES;
-    let since = tables.iter().rev().find(|t| t.from <= mlx).or_else(|| tables.first());
+    let since = table(mlx);
     since.map_or_else(Routing::default, |t| Routing::new(&t.kernels[usize::from(matrix_units)]))
+}
+
+/// The same in a program that cuts heads of 256 into tiles.
+#[must_use]
+pub fn tiled_routing(mlx: Version, matrix_units: bool) -> Routing {
+    let since = table(mlx);
+    since.map_or_else(Routing::default, |t| Routing::new(&t.tiled[usize::from(matrix_units)]))
+}
+
+fn table(mlx: Version) -> Option<&'static Since> {
+    let tables = &*TABLES;
+    tables.iter().rev().find(|t| t.from <= mlx).or_else(|| tables.first())
 }
 
 /// Flag of the version from which attention is one kernel in both passes of training, where there is a kernel.
@@ -101,9 +117,13 @@ impl Engines {
         let mut versions: Vec<Release> = prompt.chain(vector).chain(flags).collect();
         versions.sort_unstable();
         versions.dedup();
-        let since = |from: Release| Since {
-            from: from.0,
-            kernels: [false, true].map(|units| self.kernels(from, units)),
+        let since = |from: Release| {
+            let kernels = [false, true].map(|units| self.kernels(from, units));
+            let tiled = kernels.clone().map(|mut choice| {
+                choice.prompt.push(PromptKernel::any(TILED));
+                choice
+            });
+            Since { from: from.0, kernels, tiled }
         };
         versions.into_iter().map(since).collect()
     }

@@ -74,7 +74,7 @@ impl<'a> Estimator<'a> {
                 return below(ends, room, known, found);
             }
             let ends = &Ends::of(self.graph(), &full, gpu.alike())?;
-            let known = &known.keeping(self.kept(machine)?);
+            let known = &known.keeping(self.kept_beside(&start(&self.run), machine)?);
             let found = within_less(ends, less, (known, longer, most))?;
             below(ends, room, known, found)
         })
@@ -83,8 +83,13 @@ impl<'a> Estimator<'a> {
     /// What the engine may come to keep of earlier prompts beside what the peak counts already, where each is as long as the
     /// run.
     pub(in crate::estimate) fn kept(&self, machine: &Machine) -> Result<Bytes, PeakError> {
-        let run = self.run.at_its_fullest(machine.memory.value);
-        if run.engine.held == self.run.in_memory().engine.held || run.engine.held.is_none() {
+        self.kept_beside(&self.run, machine)
+    }
+
+    /// The same beside the run, or the same run with another prompt.
+    fn kept_beside(&self, run: &Run, machine: &Machine) -> Result<Bytes, PeakError> {
+        let (own, run) = (run.in_memory(), run.at_its_fullest(machine.memory.value));
+        if run.engine.held == own.engine.held || run.engine.held.is_none() {
             return Ok(Bytes::ZERO);
         }
         let each = CacheGrowth::of(self.graph(), run.engine.prefill_step, 1, run.engine.kv)?;

@@ -8,6 +8,7 @@ use super::chunks::WholeChunks;
 use super::default_reserve;
 use super::ends::{Ends, PromptEnd};
 use crate::graph::cache::STEP;
+use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError};
 use crate::ledger::weights::Weights;
@@ -54,7 +55,11 @@ pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
 
 /// Bytes that the process may take, of those that are free.
 fn process_budget(machine: &Machine, free: Bytes) -> Bytes {
-    machine.budget.map_or(free, |budget| budget.min(free))
+    let granted = machine.budget.map_or(free, |budget| budget.min(free));
+    match machine.cap_bytes() {
+        Some((cap, _, [least, _])) if cap.kind != CapKind::Waits => granted.min(least),
+        _ => granted,
+    }
 }
 
 /// What of a limit may be needed without being called tight.

@@ -1,5 +1,6 @@
 //! The limits of a machine and the verdict on a need.
 
+use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::units::Bytes;
@@ -19,6 +20,10 @@ pub enum LimitKind {
     Memory,
     /// Memory that the user means for this run.
     Budget,
+    /// What the program allows itself.
+    EngineCap,
+    /// What the program allows itself before it waits and gives freed memory back.
+    EngineThreshold,
     /// 0.9 of the working set: from there mlx-lm warns that a model of this size is slow.
     MlxLmWarning,
 }
@@ -32,6 +37,8 @@ impl LimitKind {
             Self::LargestBuffer => "largest buffer",
             Self::Memory => "memory less reserve",
             Self::Budget => "memory meant for it",
+            Self::EngineCap => "the program's own limit",
+            Self::EngineThreshold => "the program's threshold",
             Self::MlxLmWarning => "mlx-lm's warning",
         }
     }
@@ -39,7 +46,7 @@ impl LimitKind {
     /// Whether exceeding it stops the run, or makes it swap.
     #[must_use]
     pub const fn is_hard(self) -> bool {
-        !matches!(self, Self::MlxLmWarning)
+        !matches!(self, Self::MlxLmWarning | Self::EngineThreshold)
     }
 }
 
@@ -264,6 +271,7 @@ impl Judgment {
                 "MLX's peak and the Python process must stay within the memory meant for them";
             Limit::new(LimitKind::Budget, occupied, exact(budget), rule)
         }));
+        limits.extend(own_limit(machine, occupied));
         let excess = (need + middle).saturating_sub(memory);
         Self::of_limits(limits, (excess, needed.read.0 as f64), machine)
     }
@@ -286,4 +294,24 @@ impl Judgment {
             (excess > Bytes::ZERO).then(|| Swap::of(excess, read, machine.bandwidth.value.0));
         Self { limits, verdict, fits, swap }
     }
+}
+
+/// The limit that the program sets itself, against what its process occupies.
+fn own_limit(machine: &Machine, occupied: (Bytes, [Bytes; 2])) -> Option<Limit> {
+    let (cap, bytes, range) = machine.cap_bytes()?;
+    let (kind, rule) = match cap.kind {
+        CapKind::Refuses => (
+            LimitKind::EngineCap,
+            "the program refuses a prompt whose footprint would exceed its share of the GPU limit",
+        ),
+        CapKind::Reserves => (
+            LimitKind::EngineCap,
+            "the program reserves a share of the GPU limit when it starts; weights and all caches lie within it",
+        ),
+        CapKind::Waits => (
+            LimitKind::EngineThreshold,
+            "the program waits beyond its share of the GPU limit, and gives freed buffers back",
+        ),
+    };
+    Some(Limit::new(kind, occupied, (bytes, range), rule))
 }

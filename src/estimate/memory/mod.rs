@@ -2,6 +2,7 @@
 
 mod advice;
 mod advice_llama;
+mod autofit;
 mod below;
 mod chunks;
 mod context;
@@ -13,6 +14,7 @@ mod longest;
 
 pub use advice::{Advice, Advised, Change, Withheld, advise};
 pub use advice_llama::{advise_llama, file_in, smaller_mixes};
+pub use autofit::{AutoFit, CachePool};
 pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use ends::{Ends, PromptEnd};
@@ -21,6 +23,7 @@ pub use limits::{Fit, Fits, Judgment, Limit, LimitKind, Need, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 pub use longest::{longest, start};
 
+use crate::hardware::cap::CapKind;
 use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
@@ -153,8 +156,21 @@ impl Process {
         } else {
             0
         };
+        let cap = machine.cap_bytes();
+        let waits = cap.filter(|(cap, ..)| cap.kind == CapKind::Waits).map(|(_, bytes, _)| bytes.0);
+        let reclaim = waits.map_or(reclaim, |bytes| bytes.min(reclaim));
         let resident = (peak.resident_bytes + earlier).min(reclaim.max(peak.peak_bytes));
         let [low, high] = RUNTIME_BYTES;
+        if let Some((_, _, [least, most])) = cap.filter(|(c, ..)| c.kind == CapKind::Reserves) {
+            let footprint_bytes = [least.0.max(peak.peak_bytes) + low, most.0.max(resident) + high];
+            let mlx_resident_bytes = resident.max(least.0);
+            return Self {
+                mlx_peak_bytes: peak.peak_bytes,
+                mlx_resident_bytes,
+                runtime_bytes: RUNTIME_BYTES,
+                footprint_bytes,
+            };
+        }
         Self {
             mlx_peak_bytes: peak.peak_bytes,
             mlx_resident_bytes: resident,

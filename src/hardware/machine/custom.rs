@@ -82,6 +82,7 @@ impl CustomMachine {
             metal_arch: Sourced::new(default_metal_arch(generation.value, tier), like()),
             gpu_limit: GpuLimit::predicted(catalog.limits()?, memory, generation.value),
             budget: None,
+            cap: None,
             generation,
             fanless: None,
             slc_mb: None,

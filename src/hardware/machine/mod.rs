@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
 
+use super::cap::MemoryCap;
 use super::catalog::{Chip, LimitEntry, Mac, MacsError};
 use super::limits::{GpuLimit, MlxLimits};
 use super::provenance::{Provenance, Sourced};
@@ -55,6 +56,10 @@ pub struct Machine {
     pub gpu_limit: GpuLimit,
     /// How much of the memory is meant for what is planned; `None` for all that the limits allow.
     pub budget: Option<Bytes>,
+    /// The limit of memory that the program sets itself which is planned for; `None` where it has none.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub cap: Option<MemoryCap>,
     /// Cooled without a fan; `None` when the product is not known.
     pub fanless: Option<bool>,
     /// System-level cache in MB, where published.
@@ -174,6 +179,7 @@ impl Machine {
             metal_arch: chip.metal_arch(),
             gpu_limit: GpuLimit::predicted(limits, memory, chip.generation),
             budget: None,
+            cap: None,
             fanless: None,
             slc_mb: chip.slc_mb,
             thunderbolt: chip.thunderbolt,
@@ -204,6 +210,14 @@ impl Machine {
         }
         machine.budget = budget.or(machine.budget);
         Cow::Owned(machine)
+    }
+
+    /// Bytes of the limit that the program sets itself: the value to plan with, and its range.
+    #[must_use]
+    pub fn cap_bytes(&self) -> Option<(MemoryCap, Bytes, [Bytes; 2])> {
+        let cap = self.cap?;
+        let share = |limit: Bytes| Bytes(limit.0 / 100 * u64::from(cap.percent));
+        Some((cap, share(self.gpu_limit.bytes), self.gpu_limit.range.map(share)))
     }
 
     /// Class of the Metal architecture, which MLX chooses kernels by.

@@ -6,7 +6,6 @@ use crate::graph::tape::{Stage, TraceError};
 use crate::graph::{Call, Graph, SkippedLayers};
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, Product};
-use crate::run::MLX_REPLAYED;
 use std::sync::Arc;
 
 /// The widths of a model, in features.
@@ -89,7 +88,7 @@ impl Layout {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn of(graph: &Graph) -> Result<Arc<Self>, TraceError> {
-        let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false, mlx: MLX_REPLAYED };
+        let gpu = Gpu::new(ArchClass::Max, 16, false);
         let mut caches = graph.make_cache();
         let call = Call { skipped: SkippedLayers::NONE, ..Call::prefill(1) };
         let traffic = traffic::step(graph, &mut caches, call, gpu)?;

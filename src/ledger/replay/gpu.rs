@@ -16,6 +16,8 @@ pub struct Gpu {
     pub nax: bool,
     /// The version of MLX.
     pub mlx: Version,
+    /// Whether the program cuts attention with heads of 256 into tiles of its own.
+    pub tiled: bool,
 }
 
 impl Gpu {
@@ -25,7 +27,7 @@ impl Gpu {
     /// A GPU with the version of MLX that replays were checked against.
     #[must_use]
     pub const fn new(class: ArchClass, generation: u32, nax: bool) -> Self {
-        Self { class, generation, nax, mlx: MLX_REPLAYED }
+        Self { class, generation, nax, mlx: MLX_REPLAYED, tiled: false }
     }
 
     /// The same GPU with another version of MLX.
@@ -83,6 +85,9 @@ impl Gpu {
     /// How attention is routed on this GPU.
     #[must_use]
     pub fn routing(self) -> Routing {
+        if self.tiled {
+            return programs::tiled_routing(self.mlx, self.nax);
+        }
         programs::routing(self.mlx, self.nax)
     }
 }

@@ -1,0 +1,268 @@
+//! The servers that run on this machine: asked by GET on the loopback alone, and told apart by what they answer, never by
+//! the port.
+
+use super::address::Address;
+use super::client::{Client, Limits};
+use super::error::shorten;
+use crate::engine::programs::Engines;
+use crate::run::{Program, Version};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Time that a server has to answer.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Longest answer that is read, bytes.
+const LONGEST: u64 = 4 << 20;
+
+/// A server that answered.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct RunningServer {
+    /// The program; `None` where its answers fit several.
+    pub program: Option<Program>,
+    /// Its version, where it tells it: mlx_lm.server, LM Studio and mlx-vlm do not.
+    pub version: Option<String>,
+    /// Where it answers.
+    pub address: String,
+    /// Models that it has loaded, or serves where it does not say which are loaded.
+    pub models: Vec<String>,
+    /// Tokens of the context that it declared, where it tells them.
+    pub context_tokens: Option<u64>,
+    /// The newest version known, where that is a newer one.
+    pub newer: Option<Version>,
+}
+
+impl RunningServer {
+    /// What is out of date, in words; `None` where nothing is known to be.
+    #[must_use]
+    pub fn update(&self) -> Option<String> {
+        let (program, newer) = (self.program?, self.newer?);
+        let version = self.version.as_deref().unwrap_or("?");
+        Some(format!("{program} {newer} is out; {version} answers at {}", self.address))
+    }
+}
+
+/// The servers that answer at the ports that programs listen on unless told otherwise.
+#[must_use]
+pub fn running_servers() -> Vec<RunningServer> {
+    let Ok(known) = Engines::embedded() else { return Vec::new() };
+    let mut ports: Vec<u16> = known.engines.iter().filter_map(|e| e.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let ask = |port: u16| move || server_at(&format!("http://127.0.0.1:{port}"));
+    let asked: Vec<_> = ports.into_iter().map(|port| std::thread::spawn(ask(port))).collect();
+    asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+}
+
+/// The server at an address, if one answers there.
+#[must_use]
+pub fn server_at(address: &str) -> Option<RunningServer> {
+    let address = Address::parse(address, false).ok()?;
+    let limits = Limits {
+        connect: PATIENCE,
+        silence: PATIENCE,
+        question: PATIENCE,
+        answer_bytes: LONGEST,
+        ..Limits::default()
+    };
+    let client = Client::new(address, None, limits).ok()?;
+    let told = [ollama, llama_cpp, lm_studio, omlx, others].iter().find_map(|ask| ask(&client))?;
+    let newer = told.program.and_then(|program| newer(program, told.version.as_deref()?));
+    Some(RunningServer { address: client.address().to_string(), newer, ..told })
+}
+
+/// The newest version of a program, where it is newer than the one that answers.
+fn newer(program: Program, version: &str) -> Option<Version> {
+    let answers: Version = version.parse().ok()?;
+    let newest = Engines::embedded().ok()?.newest(program)?;
+    let comparable = answers.is_day() == newest.is_day() && answers.is_build() == newest.is_build();
+    (comparable && answers < newest).then_some(newest)
+}
+
+/// The JSON that a server answers with; `None` where it has no such path, or no server is there.
+fn get(client: &Client, path: &str) -> Option<Value> {
+    client.question(path).ok()?.map(|reply| reply.json)
+}
+
+fn text(value: &Value, pointer: &str) -> Option<String> {
+    value.pointer(pointer)?.as_str().filter(|t| !t.is_empty()).map(shorten)
+}
+
+fn names(value: &Value, list: &str, key: &str) -> Vec<String> {
+    let entries = value.pointer(list).and_then(Value::as_array);
+    entries.into_iter().flatten().filter_map(|e| e.get(key)?.as_str().map(shorten)).collect()
+}
+
+fn server(program: Option<Program>, version: Option<String>, models: Vec<String>) -> RunningServer {
+    RunningServer {
+        program,
+        version,
+        address: String::new(),
+        models,
+        context_tokens: None,
+        newer: None,
+    }
+}
+
+fn ollama(client: &Client) -> Option<RunningServer> {
+    let version = text(&get(client, "/api/version")?, "/version")?;
+    let loaded = get(client, "/api/ps").unwrap_or_default();
+    let context_tokens = loaded.pointer("/models/0/context_length").and_then(Value::as_u64);
+    let models = names(&loaded, "/models", "name");
+    Some(RunningServer { context_tokens, ..server(Some(Program::Ollama), Some(version), models) })
+}
+
+/// llama-server says its build as `b10488-0123abc`.
+fn llama_cpp(client: &Client) -> Option<RunningServer> {
+    let props = get(client, "/props")?;
+    let settings = props.get("default_generation_settings")?;
+    let context_tokens = settings.get("n_ctx").and_then(Value::as_u64);
+    let build = text(&props, "/build_info").and_then(|b| Some(b.split('-').next()?.to_owned()));
+    let models = text(&props, "/model_path").into_iter().collect();
+    Some(RunningServer { context_tokens, ..server(Some(Program::LlamaCpp), build, models) })
+}
+
+fn lm_studio(client: &Client) -> Option<RunningServer> {
+    let all = get(client, "/api/v0/models")?;
+    let entries = all.pointer("/data")?.as_array()?;
+    let loaded: Vec<&Value> =
+        entries.iter().filter(|m| m.get("state").is_some_and(|s| s == "loaded")).collect();
+    let first = loaded.first().copied().or_else(|| entries.first())?;
+    let program = match first.get("compatibility_type")?.as_str()? {
+        "mlx" => Program::LmStudio,
+        _ => Program::LmStudioGguf,
+    };
+    let models = loaded.iter().filter_map(|m| m.get("id")?.as_str().map(shorten)).collect();
+    let context_tokens = first.get("loaded_context_length").and_then(Value::as_u64);
+    Some(RunningServer { context_tokens, ..server(Some(program), None, models) })
+}
+
+/// oMLX alone answers there with what it has loaded.
+fn omlx(client: &Client) -> Option<RunningServer> {
+    let status = get(client, "/api/status")?;
+    let models = get(client, "/v1/models").map(|m| names(&m, "/data", "id")).unwrap_or_default();
+    Some(server(Some(Program::Omlx), text(&status, "/version"), models))
+}
+
+/// Servers that speak OpenAI's protocol and little else, by who they say owns the models, and by their version.
+fn others(client: &Client) -> Option<RunningServer> {
+    let reply = client.question("/v1/models").ok()??;
+    let models = names(&reply.json, "/data", "id");
+    let owner = names(&reply.json, "/data", "owned_by").join(" ").to_lowercase();
+    let python = reply.server.as_deref().is_some_and(|s| s.starts_with("BaseHTTP"));
+    let version = || get(client, "/version").and_then(|v| text(&v, "/version"));
+    let health = || get(client, "/health").and_then(|v| text(&v, "/version"));
+    let program = match owner.as_str() {
+        o if o.contains("rapid-mlx") => Some(Program::RapidMlx),
+        o if o.contains("vllm-mlx") => Some(Program::VllmMlx),
+        o if o.contains("vllm") => Some(Program::VllmMetal),
+        o if o.contains("omlx") => Some(Program::Omlx),
+        o if o.contains("exo") => Some(Program::Exo),
+        _ if python => Some(Program::MlxServer),
+        _ => None,
+    };
+    let told = if program == Some(Program::MlxServer) { None } else { version().or_else(health) };
+    Some(server(program, told, models))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    /// A server that answers some paths with JSON and all others with 404.
+    fn serve(answers: &'static [(&str, &str)], name: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let first = lines.next().unwrap_or_default();
+                let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+                let _ = lines.by_ref().take_while(|line| !line.is_empty()).count();
+                let found = answers.iter().find(|(p, _)| *p == path);
+                let (status, body) = found.map_or(("404 Not Found", "{}"), |(_, b)| ("200 OK", *b));
+                let _ = write!(
+                    &stream,
+                    "HTTP/1.1 {status}\r\nServer: {name}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+                     Connection: close\r\n\r\n{body}",
+                    body.len()
+                );
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn servers_are_told_apart_by_their_answers() {
+        let ollama = serve(
+            &[
+                ("/api/version", r#"{"version":"0.30.0"}"#),
+                ("/api/ps", r#"{"models":[{"name":"qwen3:8b","context_length":32768}]}"#),
+            ],
+            "x",
+        );
+        let found = server_at(&ollama).expect("answers");
+        assert_eq!(
+            (found.program, found.version.as_deref()),
+            (Some(Program::Ollama), Some("0.30.0"))
+        );
+        assert_eq!(
+            (found.models, found.context_tokens),
+            (vec!["qwen3:8b".to_owned()], Some(32_768))
+        );
+        assert!(found.newer.is_some());
+
+        let llama = serve(
+            &[(
+                "/props",
+                r#"{"default_generation_settings":{"n_ctx":8192},"build_info":"b9452-1f2e3d4"}"#,
+            )],
+            "llama.cpp",
+        );
+        let found = server_at(&llama).expect("answers");
+        assert_eq!(
+            (found.program, found.version.as_deref()),
+            (Some(Program::LlamaCpp), Some("b9452"))
+        );
+        assert_eq!(found.context_tokens, Some(8192));
+
+        let studio = serve(
+            &[(
+                "/api/v0/models",
+                r#"{"data":[{"id":"a","state":"not-loaded","compatibility_type":"gguf"},
+                    {"id":"b","state":"loaded","compatibility_type":"mlx","loaded_context_length":4096}]}"#,
+            )],
+            "x",
+        );
+        let found = server_at(&studio).expect("answers");
+        assert_eq!((found.program, found.models), (Some(Program::LmStudio), vec!["b".to_owned()]));
+
+        let vllm = serve(
+            &[
+                ("/v1/models", r#"{"data":[{"id":"m","owned_by":"vllm-mlx"}]}"#),
+                ("/health", r#"{"status":"healthy","version":"0.5.0"}"#),
+            ],
+            "uvicorn",
+        );
+        let found = server_at(&vllm).expect("answers");
+        assert_eq!(
+            (found.program, found.version.as_deref()),
+            (Some(Program::VllmMlx), Some("0.5.0"))
+        );
+        assert!(found.update().is_some_and(|text| text.contains("0.6.0 is out")));
+
+        let plain =
+            serve(&[("/v1/models", r#"{"data":[{"id":"m"}]}"#)], "BaseHTTP/0.6 Python/3.12");
+        assert_eq!(server_at(&plain).expect("answers").program, Some(Program::MlxServer));
+    }
+
+    #[test]
+    fn nothing_is_found_where_nothing_listens() {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+        assert_eq!(server_at(&format!("http://{free}")), None);
+        assert_eq!(server_at("http://192.0.2.1:8000"), None);
+    }
+}
