@@ -220,7 +220,9 @@ impl Speed {
         let server =
             run.engine.server.zip(step.server).map(|(server, s)| (server.band, s / seconds));
         widenings.extend(server.and_then(|s| widening::server(&band, self.program, s)));
-        widenings.extend(widening::attention(&band, step.tokens, time.kv / seconds));
+        // It errs apart from all else that widens.
+        let known = band.widened(widening::factor(&widenings));
+        widenings.extend(widening::attention(&known, step.tokens, time.kv / seconds));
         let mut warnings = self.remarks.clone();
         warnings.extend(warning::of_widenings(&widenings));
         let (interval_80, interval_90) = band.widened(widening::factor(&widenings)).around(rate);

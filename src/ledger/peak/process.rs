@@ -110,9 +110,12 @@ impl<'g> ReplayedProcess<'g> {
             }
         }
         let holds_keys: Vec<bool> = self.caches.iter().flat_map(|c| c.holds_keys()).collect();
+        // Layers without an indexer of their own read what one before them chose.
+        let slots = |cache: &Cache| cache.slots().len();
+        let alike = self.caches.windows(2).all(|pair| slots(&pair[0]) == slots(&pair[1]));
         let original = |&(slot, array): &(u32, ArrayId)| {
             let times = of_slot.get(slot as usize).map_or(0, |&i| times[i]);
-            let keys = holds_keys.get(slot as usize) == Some(&true);
+            let keys = alike && holds_keys.get(slot as usize) == Some(&true);
             (times > 0).then_some(Original { array, slot, times, keys })
         };
         self.state.iter().filter_map(original).collect()

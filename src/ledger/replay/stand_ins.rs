@@ -25,7 +25,7 @@ pub struct Original {
     pub slot: u32,
     /// How many skipped layers have one like it.
     pub times: u32,
-    /// Whether it holds keys or values.
+    /// Whether it holds keys or values, of which every layer has as many.
     pub keys: bool,
 }
 

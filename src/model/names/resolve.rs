@@ -316,7 +316,9 @@ impl<'c> Resolver<'c> {
     /// The models whose names contain all words of the name, in order.
     fn containing(&self, stem: &str) -> Vec<&'c Summary> {
         let wanted = without_generic(&fine_words(stem));
-        if wanted.is_empty() {
+        // A letter or a number says nothing: "x" is not A.X-4.0-Light.
+        let telling = |word: &String| word.chars().filter(|c| c.is_alphabetic()).count() > 1;
+        if !wanted.iter().any(telling) {
             return Vec::new();
         }
         let full = || self.spellings().iter().filter(|s| s.is_full);

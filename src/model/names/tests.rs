@@ -104,6 +104,13 @@ fn the_option_gives_the_scheme_and_may_not_contradict() {
 }
 
 #[test]
+fn a_letter_is_no_name() {
+    for name in ["x", "a.x", "4"] {
+        assert!(find(name, None).is_err(), "{name}");
+    }
+}
+
+#[test]
 fn words_that_do_not_change_the_architecture_may_be_left_out_or_added() {
     for (name, id) in [
         ("Qwen3-32B-Instruct", "Qwen/Qwen3-32B"),
