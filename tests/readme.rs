@@ -15,7 +15,8 @@ fn outputs_are_real() {
 #[test]
 fn commands_exist() {
     let of_readme = README.lines().filter_map(|line| line.strip_prefix("cargo run --release -- "));
-    let of_tour = TOUR.lines().filter_map(|line| line.strip_prefix("mlxplan "));
+    let shell = TOUR.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
+    let of_tour = shell.flat_map(str::lines).filter_map(|line| line.strip_prefix("mlxplan "));
     assert!(of_readme.clone().next().is_some() && of_tour.clone().next().is_some());
     let commands = of_readme.chain(of_tour);
     for command in commands {

@@ -88,6 +88,9 @@ pub struct Mark {
     pub shape: ChartShape,
 }
 
+/// Points, x and y, with the name that stands beside one.
+pub type ChartPoints = Vec<(f64, f64, Option<String>)>;
+
 /// What is drawn.
 #[derive(Clone, Debug)]
 pub enum ChartShape {
@@ -110,7 +113,7 @@ pub enum ChartShape {
     /// A level, drawn from side to side.
     Level(f64),
     /// Points, some with a name beside them.
-    Points(Vec<(f64, f64, Option<String>)>),
+    Points(ChartPoints),
     /// Where both axes show the same value. Both have one range then.
     Diagonal,
     /// Bars from zero.

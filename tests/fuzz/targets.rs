@@ -162,7 +162,9 @@ pub fn session(input: &[u8]) {
     let file = SessionSpec::read("x.toml", &text);
     for session in [file, text.parse()].into_iter().flatten() {
         let last = session.turns as usize;
-        let _ = (0..=last).map(|n| session.turn(n)).count();
+        (0..=last).for_each(|n| {
+            let _ = session.turn(n);
+        });
     }
 }
 

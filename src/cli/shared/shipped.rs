@@ -1,7 +1,7 @@
 //! The published measurements that are shipped, against what a fit without their owner says of them.
 
 use super::context::Context;
-use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
+use crate::chart::{Axis, Chart, ChartPoints, ChartShape, Corner, Mark};
 use crate::roofline::Coefficients;
 use crate::validation::beyond::{BeyondRow, SHIPPED_BEYOND, read_beyond};
 use crate::validation::evaluate::{FitBasis, MeasuredMetric};
@@ -44,7 +44,7 @@ pub(in crate::cli) fn beyond() -> Result<Vec<BeyondRow>> {
 
 /// Predicted against measured decode rates, one color for each engine.
 pub(in crate::cli) fn scatter(v: &Validation) -> Chart {
-    let mut engines: BTreeMap<&str, Vec<(f64, f64, Option<String>)>> = BTreeMap::new();
+    let mut engines: BTreeMap<&str, ChartPoints> = BTreeMap::new();
     for r in v.rows.iter().filter(|r| r.metric == MeasuredMetric::Decode) {
         engines.entry(r.engine).or_default().push((r.measured, r.predicted, None));
     }

@@ -158,7 +158,7 @@ fn library_tags(id: &str) -> Vec<String> {
         let digits = part.strip_suffix(['b', 'm']).unwrap_or("");
         !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'x'))
     };
-    let Some(at) = parts.iter().position(|part| is_size(part)) else { return Vec::new() };
+    let Some(at) = parts.iter().position(is_size) else { return Vec::new() };
     let joined = |name: String, part: &&str| match part.as_bytes().first() {
         _ if name.is_empty() => (*part).to_owned(),
         Some(b) if b.is_ascii_digit() => name + part,

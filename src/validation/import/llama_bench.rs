@@ -125,6 +125,6 @@ fn file_type(model_type: &str) -> Option<String> {
         ["Q", "IQ", "F16", "BF16", "MXFP4", "TQ"].iter().any(|s| w.starts_with(s))
             && (w.contains('_') || w.ends_with("16") || w == "MXFP4")
     };
-    let at = words.iter().rposition(|w| kind(w))?;
+    let at = words.iter().rposition(kind)?;
     Some(words[at..].join(" "))
 }
