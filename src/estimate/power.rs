@@ -7,7 +7,7 @@ use super::energy::Energy;
 use super::speed::{Decode, Prefill};
 use crate::hardware::machine::Machine;
 use crate::hardware::power::{Form, PowerDataError, PowerFile, PowerSetting, RangeBasis};
-use crate::run::Run;
+use crate::run::{PromptUse, Run};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -37,8 +37,8 @@ pub struct PowerSpeeds {
 pub struct PowerRange {
     /// Factor on the predicted speeds.
     pub factor: [f64; 3],
-    /// Tokens per second.
-    pub decode_tokens_per_s: [f64; 3],
+    /// Tokens per second; `null` for a model that generates no text.
+    pub decode_tokens_per_s: Option<[f64; 3]>,
     /// Prompt tokens per second.
     pub prefill_tokens_per_s: [f64; 3],
     /// How the factor is known.
@@ -61,6 +61,7 @@ impl PowerSpeeds {
         (decode, prefill): (&Decode, &Prefill),
     ) -> Result<Option<Self>, PowerDataError> {
         let (form, said) = (Form::of(machine), run.conditions);
+        let generates = run.file.purpose == PromptUse::Generates;
         let stated = said.power.is_some();
         if !form.may_be_laptop() && !stated && said.sustained_minutes.is_none() {
             return Ok(None);
@@ -90,7 +91,7 @@ impl PowerSpeeds {
         let lasting = [0, 1, 2].map(|i| at_once[i] * (1.0 - (1.0 - hot[i]) * heated));
         let range = |factor: [f64; 3], basis, evidence, sources| PowerRange {
             factor,
-            decode_tokens_per_s: factor.map(|f| f * decode.tokens_per_s),
+            decode_tokens_per_s: generates.then(|| factor.map(|f| f * decode.tokens_per_s)),
             prefill_tokens_per_s: factor.map(|f| f * prefill.tokens_per_s),
             basis,
             evidence,
@@ -103,7 +104,7 @@ impl PowerSpeeds {
             minutes,
             sustained: range(lasting, basis, evidence, sources),
             // A mode or lasting work that was said is a question about power.
-            energy: match stated || said.sustained_minutes.is_some() {
+            energy: match generates && (stated || said.sustained_minutes.is_some()) {
                 true => Energy::of(machine, decode.tokens_per_s, decode.interval_90)?,
                 false => None,
             },

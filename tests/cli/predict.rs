@@ -336,3 +336,17 @@ fn an_answer_says_how_its_model_was_read() {
         assert!(words.join(" ").contains(said), "{text}");
     }
 }
+
+/// What reads only has no decode speed anywhere in its answer.
+#[test]
+fn a_model_that_generates_nothing_has_no_decode_speed() {
+    let asked = "predict --model qwen3-embedding-0.6b --mac mbp16-m5max-40-2026/128";
+    let (code, v) = json(asked);
+    assert_eq!(code, 0);
+    assert!(v["decode"].is_null() && v["power"]["burst"]["decode_tokens_per_s"].is_null());
+    assert!(v["prefill"]["tokens_per_s"].as_f64() > Some(0.0));
+    let widened = v["widenings"].as_array().expect("a list");
+    assert!(widened.iter().all(|w| w["of"] != "decode"), "{widened:?}");
+    let (_, out, _) = run(asked);
+    assert!(!out.contains("tokens generated") && !out.contains("decode from"), "{out}");
+}

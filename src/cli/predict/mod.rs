@@ -122,13 +122,11 @@ fn document(p: &Prediction) -> Document {
     let batch =
         if work.batch > 1 { format!(", {} sequences at once", work.batch) } else { String::new() };
     let images = work.images.map_or(String::new(), |images| format!(" with {images}"));
-    add(
-        "run",
-        format!(
-            "{}-token prompt{images}, {} tokens generated{batch}{kv}",
-            work.context_tokens, work.generate_tokens
-        ),
-    );
+    let generated = match p.generates() {
+        true => format!(", {} tokens generated", work.generate_tokens),
+        false => String::new(),
+    };
+    add("run", format!("{}-token prompt{images}{generated}{batch}{kv}", work.context_tokens));
     add("engine", engine_text(&p.run, Some(&p.machine)));
     if p.generates() {
         add("decode", speed_text(&p.decode));
@@ -155,15 +153,11 @@ fn document(p: &Prediction) -> Document {
     if let Some(c) = p.context {
         add("max context", contexts_text(c));
     }
-    add(
-        "basis",
-        format!(
-            "{}: decode {}; prefill {}",
-            p.fidelity.name(),
-            p.decode.evidence.text,
-            pf.evidence.text
-        ),
-    );
+    let of_decode = match p.generates() {
+        true => format!("decode {}; ", p.decode.evidence.text),
+        false => String::new(),
+    };
+    add("basis", format!("{}: {of_decode}prefill {}", p.fidelity.name(), pf.evidence.text));
     for (name, rate) in
         p.own_runs.iter().flat_map(|own| [("decode", own.decode), ("prefill", own.prefill)])
     {
@@ -181,11 +175,12 @@ fn document(p: &Prediction) -> Document {
     d
 }
 
-/// The mode, and what it and heat leave of the decode speed.
+/// The mode, and what it and heat leave of the decode speed, or of that of prompts where nothing is generated.
 fn power_texts(p: &PowerSpeeds) -> [String; 2] {
     let said = if p.stated { "" } else { " (assumed; --power names another)" };
     let range = |r: &PowerRange| {
-        let [low, middle, high] = r.decode_tokens_per_s.map(TokensPerSecond);
+        let speeds = r.decode_tokens_per_s.unwrap_or(r.prefill_tokens_per_s);
+        let [low, middle, high] = speeds.map(TokensPerSecond);
         let how = match r.basis {
             RangeBasis::Measured => "published",
             RangeBasis::Assumed => "an assumption",
