@@ -2,7 +2,7 @@
 
 use super::shared::context::Catalogs;
 use super::shared::exit::ExitStatus;
-use super::shared::tables::{engines_table, servers_table};
+use super::shared::tables::add_engines;
 use super::shared::updates::{effects, running};
 use crate::advise::engine_update::UpdateEffect;
 use crate::bench::http::RunningServer;
@@ -113,15 +113,7 @@ impl Present for Doctor {
             pair("configuration folder", self.config_dir.clone()),
             pair("data folders in use", dirs),
         ]);
-        if !self.engines.is_empty() {
-            d.table(engines_table(&self.engines));
-        }
-        if !self.running.is_empty() {
-            d.table(servers_table(&self.running));
-        }
-        d.notes(self.engines.iter().filter_map(Installed::update).collect());
-        d.notes(self.running.iter().filter_map(RunningServer::update).collect());
-        d.notes(self.updates.iter().map(UpdateEffect::text).collect());
+        add_engines(&mut d, (&self.engines, &self.running), &self.updates);
         d.notes(self.problems.clone());
         d.text("Raw readings (for a bug report; look through them before you publish them):");
         d.code(self.readings_text.clone());

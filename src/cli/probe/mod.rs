@@ -4,7 +4,7 @@ mod measure;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
-use super::shared::tables::{engines_table, servers_table};
+use super::shared::tables::add_engines;
 use super::shared::updates::{effects, running};
 use crate::advise::engine_update::UpdateEffect;
 use crate::bench::http::RunningServer;
@@ -107,15 +107,7 @@ impl Present for ProbeAnswer {
             None => d.pairs(pairs(&self.probe)),
         }
         d.notes(self.measured.iter().map(MeasuredProduct::text).collect());
-        if !self.engines.is_empty() {
-            d.table(engines_table(&self.engines));
-        }
-        if !self.running.is_empty() {
-            d.table(servers_table(&self.running));
-        }
-        d.notes(self.engines.iter().filter_map(Installed::update).collect());
-        d.notes(self.running.iter().filter_map(RunningServer::update).collect());
-        d.notes(self.updates.iter().map(UpdateEffect::text).collect());
+        add_engines(&mut d, (&self.engines, &self.running), &self.updates);
         d.notes(self.probe.notes.clone());
         d
     }

@@ -1,12 +1,13 @@
 //! Tables that several commands show.
 
 use super::words::{rates, usd};
+use crate::advise::engine_update::UpdateEffect;
 use crate::bench::http::RunningServer;
 use crate::engine::installed::Installed;
 use crate::estimate::memory::{Advice, Change, Fit};
 use crate::hardware::machine::MachineSummary;
 use crate::model::quality::LossBasis;
-use crate::report::{Column, Table};
+use crate::report::{Column, Document, Table};
 use crate::run::Version;
 use crate::units::TokensPerSecond;
 
@@ -38,8 +39,25 @@ pub(in crate::cli) fn changes_table(changes: &[Advice]) -> Table {
     table
 }
 
+/// Adds the programs that are installed and the servers that run, and what is out of date.
+pub(in crate::cli) fn add_engines(
+    d: &mut Document,
+    (installed, running): (&[Installed], &[RunningServer]),
+    updates: &[UpdateEffect],
+) {
+    if !installed.is_empty() {
+        d.table(engines_table(installed));
+    }
+    if !running.is_empty() {
+        d.table(servers_table(running));
+    }
+    d.notes(installed.iter().filter_map(Installed::update).collect());
+    d.notes(running.iter().filter_map(RunningServer::update).collect());
+    d.notes(updates.iter().map(UpdateEffect::text).collect());
+}
+
 /// The programs that are installed.
-pub(in crate::cli) fn engines_table(all: &[Installed]) -> Table {
+fn engines_table(all: &[Installed]) -> Table {
     let mut table = Table::new(vec![
         Column::text("engine"),
         Column::text("version"),
@@ -56,7 +74,7 @@ pub(in crate::cli) fn engines_table(all: &[Installed]) -> Table {
 }
 
 /// A table of the servers that run on this machine.
-pub(in crate::cli) fn servers_table(all: &[RunningServer]) -> Table {
+fn servers_table(all: &[RunningServer]) -> Table {
     let mut table = Table::new(vec![
         Column::text("running"),
         Column::text("version"),

@@ -3,14 +3,19 @@
 use super::*;
 use crate::model::Models;
 
-fn opened(name: &str, models: &Models) -> Result<(String, String, String), String> {
-    let sources = Sources {
-        catalog: models,
+/// What a model is opened with: a catalog, and no network.
+fn offline(catalog: &Models) -> Sources<'_, '_> {
+    Sources {
+        catalog,
         hub: HubOptions { offline: true, ..HubOptions::from_env(&|_| None, None) },
         progress: &|_| (),
         assume: None,
         program: Program::MlxLm,
-    };
+    }
+}
+
+fn opened(name: &str, models: &Models) -> Result<(String, String, String), String> {
+    let sources = offline(models);
     match OpenedModel::open(name, None, &sources) {
         Ok(Opened::Model(model)) => {
             let origin = serde_json::to_value(model.origin).expect("a word");
@@ -48,13 +53,7 @@ fn names_mean_what_people_mean() {
 fn what_only_the_file_tells_is_a_range() {
     let models = Models::built_in().expect("the built-in catalog");
     let open = |name: &str| {
-        let sources = Sources {
-            catalog: &models,
-            hub: HubOptions::from_env(&|_| None, None),
-            progress: &|_| (),
-            assume: None,
-            program: Program::MlxLm,
-        };
+        let sources = offline(&models);
         match OpenedModel::open(name, None, &sources) {
             Ok(Opened::Model(model)) => *model,
             _ => panic!("{name}"),
@@ -72,13 +71,7 @@ fn what_only_the_file_tells_is_a_range() {
 
 fn of_config(config: serde_json::Value) -> Result<OpenedModel, OpenError> {
     let models = Models::built_in().expect("the built-in catalog");
-    let sources = Sources {
-        catalog: &models,
-        hub: HubOptions { offline: true, ..HubOptions::from_env(&|_| None, None) },
-        progress: &|_| (),
-        assume: None,
-        program: Program::MlxLm,
-    };
+    let sources = offline(&models);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.json");
     std::fs::write(&file, config.to_string()).expect("written");
@@ -111,13 +104,7 @@ fn networks_that_embed_or_judge_are_opened_and_others_named() {
 #[test]
 fn stored_tensors_that_nothing_uses_are_listed_with_their_bytes() {
     let models = Models::built_in().expect("the built-in catalog");
-    let sources = Sources {
-        catalog: &models,
-        hub: HubOptions { offline: true, ..HubOptions::from_env(&|_| None, None) },
-        progress: &|_| (),
-        assume: None,
-        program: Program::MlxLm,
-    };
+    let sources = offline(&models);
     let folder = tempfile::tempdir().expect("a folder");
     let config = serde_json::json!({
         "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -2,6 +2,7 @@
 //! shared expert. Vision towers and multi-token-prediction layers are dropped, as mlx-lm does.
 
 use super::qwen3_moe::{ROUTERS, Routed};
+use crate::graph::parts::gated_attention::GatedAttention;
 use crate::graph::parts::gated_delta::{DeltaDims, GatedDeltaNet};
 use crate::graph::parts::prelude::*;
 
@@ -162,7 +163,9 @@ fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
         let mixer: Box<dyn Mixer> = match (linear, s.separate) {
             (true, true) => Box::new(GatedDeltaNet::separate(p, s.delta, s.eps)),
             (true, false) => Box::new(GatedDeltaNet::fused(p, s.delta, s.eps)),
-            (false, _) => Box::new(GatedAttention::new(p, s)),
+            (false, _) => Box::new(p.scope("self_attn", |p| {
+                GatedAttention::new(p, (s.width, s.eps, s.bias), s.heads, s.rope.clone())
+            })),
         };
         let mlp: Box<dyn FeedForward> = match &s.moe {
             Some(m) if m.at(i) => Box::new(m.layer(p, s.width)),
@@ -175,51 +178,4 @@ fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
         decoder = decoder.with_packing(QuantOverride::EightBit, ROUTERS).with_experts(moe.experts);
     }
     Ok(decoder.built())
-}
-
-/// Attention whose output is gated by a second half of the query projection.
-struct GatedAttention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    q_norm: RmsNorm,
-    k_norm: RmsNorm,
-    rope: RopeModule,
-    heads: Heads,
-}
-
-impl GatedAttention {
-    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
-        let h = s.heads;
-        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
-        p.scope("self_attn", |p| Self {
-            q: Linear::new(p, "q_proj", s.width, 2 * q, s.bias),
-            k: Linear::new(p, "k_proj", s.width, kv, s.bias),
-            v: Linear::new(p, "v_proj", s.width, kv, s.bias),
-            o: Linear::new(p, "o_proj", q, s.width, s.bias),
-            q_norm: RmsNorm::new(p, "q_norm", h.dim, s.eps),
-            k_norm: RmsNorm::new(p, "k_norm", h.dim, s.eps),
-            rope: s.rope.clone(),
-            heads: h,
-        })
-    }
-}
-
-impl Mixer for GatedAttention {
-    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let [q, gate] = Heads::rows(self.q.forward(x), self.heads.query).split_equal(-1);
-        let gate = gate.reshape(&[b, n, -1]);
-        let (k, v) = (self.k.forward(x), self.v.forward(x));
-        let q = self.q_norm.forward(q).transpose(&[0, 2, 1, 3]);
-        let k = prepare(k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
-        let v = Heads::split(v, self.heads.kv);
-        let offset = cache.offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
-        let kv = cache.update(k, v);
-        let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = Heads::join(attend(q, kv, scale, mask, None)) * gate.sigmoid();
-        self.o.forward(y)
-    }
 }

@@ -7,6 +7,7 @@
 
 use super::mlx_vlm_text::LANGUAGE;
 use crate::graph::parts::block_index::{BlockIndexSettings, BlockIndexer};
+use crate::graph::parts::gated_attention::{GatedAttention, GatedRead};
 use crate::graph::parts::gated_delta::{DeltaDims, GatedDeltaNet};
 use crate::graph::parts::hashed_table::{HashedTable, HashedTableSettings};
 use crate::graph::parts::prelude::*;
@@ -190,31 +191,16 @@ impl Layer<Var<'static>> for StreamLayer {
 
 /// Gated attention over the blocks that an indexer chooses.
 struct BlockAttention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    q_norm: RmsNorm,
-    k_norm: RmsNorm,
+    attention: GatedAttention,
     indexer: BlockIndexer,
-    rope: RopeModule,
-    heads: Heads,
 }
 
 impl BlockAttention {
     fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
-        let (h, width, eps) = (s.heads, s.mix.width, s.mix.eps);
-        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
+        let sizes = (s.mix.width, s.mix.eps, s.bias);
         p.scope("self_attn", |p| Self {
-            q: Linear::new(p, "q_proj", width, 2 * q, s.bias),
-            k: Linear::new(p, "k_proj", width, kv, s.bias),
-            v: Linear::new(p, "v_proj", width, kv, s.bias),
-            o: Linear::new(p, "o_proj", q, width, s.bias),
-            q_norm: RmsNorm::new(p, "q_norm", h.dim, eps),
-            k_norm: RmsNorm::new(p, "k_norm", h.dim, eps),
+            attention: GatedAttention::new(p, sizes, s.heads, s.rope.clone()),
             indexer: BlockIndexer::new(p, &s.index),
-            rope: s.rope.clone(),
-            heads: h,
         })
     }
 }
@@ -222,18 +208,9 @@ impl BlockAttention {
 impl Mixer for BlockAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let t = x.tape();
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let chosen = self.indexer.choose(x, cache);
-        let [q, gate] = Heads::rows(self.q.forward(x), self.heads.query).split_equal(-1);
-        let gate = gate.reshape(&[b, n, -1]);
-        let (k, v) = (self.k.forward(x), self.v.forward(x));
-        let q = self.q_norm.forward(q).transpose(&[0, 2, 1, 3]);
-        let k = prepare(k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
-        let v = Heads::split(v, self.heads.kv);
-        let offset = cache.part(0).offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
-        let kv = cache.part(0).update(k, v);
-        let scale = (self.heads.dim as f64).powf(-0.5);
+        let GatedRead { q, gate, kv } = self.attention.read(x, cache.part(0));
+        let scale = self.attention.scale();
         let y = match chosen {
             None => attend(q, kv, scale, mask, None),
             Some(blocks) => {
@@ -241,6 +218,6 @@ impl Mixer for BlockAttention {
                 t.kernel_one(Kernel::SparseAttention, &inputs, q.shape(), q.dtype())
             }
         };
-        self.o.forward(Heads::join(y) * gate.sigmoid())
+        self.attention.write(y, gate)
     }
 }

@@ -11,6 +11,7 @@ pub mod deepseek_v4_pool;
 pub mod deepseek_v4_settings;
 pub mod dense;
 pub mod dims;
+pub mod gated_attention;
 pub mod gated_delta;
 pub mod group_index;
 pub mod hashed_table;
