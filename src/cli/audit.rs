@@ -72,7 +72,7 @@ fn audited(
     file: (&str, ClaimsKind, &str),
     mac: Option<&str>,
 ) -> Result<(Answer, ExitStatus)> {
-    let cases = cases(context, file, mac)?;
+    let (cases, left_out) = cases(context, file, mac)?;
     let judged = audit::judge(&cases);
     let verdict = match (judged.impossible(), judged.findings.is_empty()) {
         (true, _) => ExitStatus::No,
@@ -83,6 +83,7 @@ fn audited(
     let answer = AuditAnswer {
         file: file.0.to_owned(),
         claims: cases.len(),
+        left_out,
         findings: judged.findings,
         skipped: judged.skipped,
         passed: passed.collect(),
@@ -127,6 +128,8 @@ pub(super) struct AuditAnswer {
     file: String,
     /// Claims in it.
     claims: usize,
+    /// Runs of a file of results that are no claims, with the reason.
+    left_out: Vec<String>,
     /// What is wrong, worst first.
     findings: Vec<Finding>,
     /// Rules that could not be applied although a claim has figures for them.
@@ -147,21 +150,23 @@ struct Passed {
     rule: AuditRule,
 }
 
-/// Reads the text, by its kind.
+/// Reads the text, by its kind; and what of it is no claim, with the reason.
 fn cases(
     context: &Context,
     (name, kind, text): (&str, ClaimsKind, &str),
     mac: Option<&str>,
-) -> Result<Vec<AuditCase>> {
+) -> Result<(Vec<AuditCase>, Vec<String>)> {
     let mut models = OpenedModels::default();
-    match kind {
+    let mut left_out = Vec::new();
+    let cases: Result<Vec<AuditCase>> = match kind {
         ClaimsKind::Rows => {
             let rows = read(name, text)?;
             rows.iter().map(|row| row_case(context, row, mac, &mut models)).collect()
         }
         ClaimsKind::Results => {
             let found = import(name, text, context.catalogs.models()?, &context.catalogs.macs)?;
-            let rows = found.map(|f| f.rows).unwrap_or_default();
+            let (rows, none) = found.map(|f| (f.rows, f.left_out)).unwrap_or_default();
+            left_out = none.into_iter().map(|(id, why)| format!("{id}: {why}")).collect();
             rows.iter().map(|row| row_case(context, row, mac, &mut models)).collect()
         }
         ClaimsKind::BenchResult => {
@@ -174,7 +179,8 @@ fn cases(
             let claims = audit::claim::parse(name, text)?;
             claims.into_iter().map(|c| case(context, c, mac, &mut models)).collect()
         }
-    }
+    };
+    Ok((cases?, left_out))
 }
 
 fn text(path: &Path) -> Result<String> {
@@ -248,6 +254,7 @@ impl AuditAnswer {
         if self.findings.is_empty() {
             notes.push("nothing is wrong as far as the claims say enough to be checked".to_owned());
         }
+        notes.extend(self.left_out.iter().take(SHOWN).map(|what| format!("not judged: {what}")));
         if self.findings.len() > SHOWN {
             let more = self.findings.len() - SHOWN;
             notes.push(format!("{more} more findings are in the JSON output"));

@@ -242,7 +242,10 @@ impl OpenedModel {
         }
         model.warnings.extend(remarks);
         model.warnings.extend(unlike_the_file(&model));
-        model.warnings.extend(unlike_the_index(&model));
+        // The index states the bytes of what is stored, not of another format.
+        if scheme.is_none() {
+            model.warnings.extend(unlike_the_index(&model));
+        }
         if let Some(model_type) = &sources.assume {
             model.warnings.push(format!("read as if its model_type were '{model_type}', as asked"));
         }

@@ -318,7 +318,8 @@ impl Prediction {
 
     /// Why the intervals are wider than their classes of measurements say.
     pub fn widenings(&self) -> impl Iterator<Item = &Widening> {
-        self.decode.widenings.iter().chain(&self.prefill.widenings)
+        let decode = self.generates().then_some(&self.decode.widenings);
+        decode.into_iter().flatten().chain(&self.prefill.widenings)
     }
 
     /// Every input and where it comes from, in words.
@@ -327,7 +328,9 @@ impl Prediction {
         let machine = self.machine.provenance();
         let mut all: Vec<(&str, String)> =
             machine.into_iter().map(|(name, from)| (name, from.to_string())).collect();
-        all.push(("decode", self.decode.evidence.text.clone()));
+        if self.generates() {
+            all.push(("decode", self.decode.evidence.text.clone()));
+        }
         all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.as_ref().is_some_and(|m| m.llama.is_some()) {
             let rules = "llama.cpp's own rules for caches and compute buffers, b11549".to_owned();

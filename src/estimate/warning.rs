@@ -165,10 +165,16 @@ impl fmt::Display for Warning {
             ),
             Self::AutoFit(fit) => write!(
                 f,
-                "LM Studio sets the context itself where auto-fit is on (since 2026-07-14): by its rule {} tokens here, where it \
-                 estimates a peak of {} of the {} that it allows, the working set less 3 GiB; it charges scores of attention that \
-                 MLX may not build",
-                fit.tokens, fit.peak, fit.ceiling
+                "LM Studio sets the context itself where auto-fit is on: by its rule {} tokens here, where it estimates a peak of \
+                 {} of the {} that it allows, the working set less {} GiB{}",
+                fit.tokens,
+                fit.peak,
+                fit.ceiling,
+                fit.reserve_gib,
+                match fit.charges_scores {
+                    true => "; it charges scores of attention that MLX may not build",
+                    false => "",
+                }
             ),
             Self::CachePool(pool) => write!(
                 f,

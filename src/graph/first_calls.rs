@@ -25,10 +25,13 @@ impl Graph {
         let mut caches = self.make_cache();
         self.trace(&mut caches, call.clone(), Routing::default())?;
         let mut known = known();
-        if known.len() >= REMEMBERED {
-            known.remove(0);
+        // Others may have traced the same meanwhile.
+        if known.iter().all(|(done, _)| done != call) {
+            if known.len() >= REMEMBERED {
+                known.remove(0);
+            }
+            known.push((call.clone(), caches.clone()));
         }
-        known.push((call.clone(), caches.clone()));
         Ok(caches)
     }
 }

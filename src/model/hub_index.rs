@@ -10,7 +10,7 @@ mod relative;
 
 pub use relative::Relative;
 
-use super::names::key;
+use super::names::{has_key, key};
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 use std::fmt;
@@ -69,16 +69,16 @@ static INDEX: LazyLock<Vec<IndexedRepo>> = LazyLock::new(|| {
 #[must_use]
 pub fn find(repo: &str) -> Option<&'static IndexedRepo> {
     let wanted = key(repo);
-    INDEX.iter().find(|row| key(&row.repo) == wanted)
+    INDEX.iter().find(|row| has_key(&row.repo, &wanted))
 }
 
-/// The most downloaded repository of that name that no other program packed: of that organization where the index has
-/// it, else of any.
+/// The repository of that organization and name, where the index has it; else the most downloaded of that name that no
+/// program packed.
 #[must_use]
 pub fn original(organization: Option<&str>, stem: &str) -> Option<&'static IndexedRepo> {
     let wanted = key(stem);
     let short =
-        |row: &IndexedRepo| row.repo.rsplit_once('/').is_some_and(|(_, n)| key(n) == wanted);
+        |row: &IndexedRepo| row.repo.rsplit_once('/').is_some_and(|(_, n)| has_key(n, &wanted));
     let of_that = organization.and_then(|o| find(&format!("{o}/{stem}")));
     of_that.or_else(|| {
         let same = INDEX.iter().filter(|row| row.format.is_empty() && short(row));

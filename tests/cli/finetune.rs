@@ -100,6 +100,11 @@ fn a_configuration_file_is_read_as_mlx_lm_reads_it() {
     let warnings = v["warnings"].to_string();
     assert!(warnings.contains("ignores what it does not know, here itres"), "{warnings}");
     assert!(warnings.contains("dropout 0.1"), "{warnings}");
+    // The command keeps the file, with what the flags change.
+    let (_, out, _) = run(&format!("{asked} --batch-size 1"));
+    let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(out.contains(&format!("-c {} --batch-size 1 ", path.display())), "{out}");
+    assert!(!out.contains("lora_parameters") && !out.contains("--iters"), "{out}");
     std::fs::write(&path, "lora_parameters: {rank: 8, alpha: 16, dropout: 0}").expect("written");
     let (code, _, err) = run(&format!("{asked} --model qwen3-0.6b-4bit"));
     assert_eq!(code, 2);

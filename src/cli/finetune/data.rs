@@ -148,18 +148,25 @@ fn lengths(batches: &[Batch]) -> Vec<(u32, usize)> {
     sorted.chunks(size).map(mean).collect()
 }
 
+fn samples(count: usize) -> String {
+    if count == 1 { "1 sample".to_owned() } else { format!("{count} samples") }
+}
+
 /// What mlx_lm.lora does with these data that nobody expects.
 fn traps(run: &FinetuneRun, data: &TrainingData, batches: &[Batch]) -> Vec<String> {
     let mut notes = Vec::new();
     let max = run.max_seq_length;
     let cut = data.cut_at(max);
     if cut > 0 {
-        notes.push(format!("{cut} samples are longer than {max} tokens and are cut there"));
+        notes.push(format!("longer than {max} tokens, and cut there: {}", samples(cut)));
     }
     let batch = run.options.batch as usize;
     let left = data.samples() - batches.len() * batch;
     if left > 0 {
-        notes.push(format!("the last {left} samples fill no batch and are never trained on"));
+        notes.push(format!(
+            "left over at the end, which fill no batch and are never trained on: {}",
+            samples(left)
+        ));
     }
     let padding = batches.iter().map(|b| u64::from(b.tokens)).sum::<u64>() as f64 * batch as f64
         / (data.mean() * data.samples() as f64);

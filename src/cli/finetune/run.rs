@@ -1,7 +1,7 @@
 //! The run that flags, a configuration file and the defaults of `mlx_lm.lora` make together.
 
 use super::args::FinetuneArgs;
-use crate::engine::lora::config::{LoraConfig, LoraParameters, SampleFields};
+use crate::engine::lora::config::{LoraConfig, SampleFields};
 use crate::graph::training::{FineTuning, padded_tokens};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ pub(super) struct FinetuneRun {
     pub iters: u32,
     /// Whether prompts are left out of the loss.
     pub mask_prompt: bool,
+    /// Factor on what adapters add.
+    pub scale: f64,
     /// Share of activations that adapters drop.
     pub dropout: f64,
     /// Share of a batch that counts in the reported tokens.
@@ -29,13 +31,71 @@ pub(super) struct FinetuneRun {
     pub data: Option<PathBuf>,
     /// Names of the fields of a sample.
     pub fields: SampleFields,
+    /// The configuration file, where there is one.
+    pub config: Option<PathBuf>,
+    /// Whether it names the data that are trained on.
+    pub names_data: bool,
+    /// What it and the defaults say without flags.
+    pub without_flags: LoraSettings,
     /// What is to be said of the configuration file.
     pub notes: Vec<String>,
+}
+
+/// What decides memory and time, of flags, file and defaults together.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LoraSettings {
+    /// The step; its tokens are those of the longest sample that is allowed.
+    pub options: FineTuning,
+    /// Longest sample in tokens; longer ones are cut.
+    pub max_seq_length: u32,
+    /// Iterations.
+    pub iters: u32,
+    /// Whether prompts are left out of the loss.
+    pub mask_prompt: bool,
 }
 
 /// Defaults of `mlx_lm.lora` that [`FineTuning`] does not have.
 const MAX_SEQ_LENGTH: u32 = 2048;
 const ITERS: u32 = 1000;
+const SCALE: f64 = 20.0;
+
+impl LoraSettings {
+    /// Flags over the file over defaults; without flags what the file alone says.
+    fn of(args: Option<&FinetuneArgs>, file: &LoraConfig) -> Self {
+        let plain = FineTuning::default();
+        let adapters = file.lora_parameters.as_ref();
+        let flag = |of: &dyn Fn(&FinetuneArgs) -> Option<u32>| args.and_then(of);
+        let max_seq_length =
+            flag(&|a| a.max_seq_length).or(file.max_seq_length).unwrap_or(MAX_SEQ_LENGTH);
+        let longest = flag(&|a| a.longest).unwrap_or(max_seq_length);
+        let layers = args.and_then(|a| a.num_layers).or(file.num_layers);
+        let layers = layers.map_or(plain.layers, |n| u32::try_from(n).ok().filter(|&n| n > 0));
+        let keys = args.map(|a| &a.keys).filter(|keys| !keys.is_empty()).cloned();
+        let kind = args.and_then(|a| a.fine_tune_type).map(Into::into);
+        let optimizer = args.and_then(|a| a.optimizer).map(Into::into);
+        let options = FineTuning {
+            kind: kind.or(file.fine_tune_type).unwrap_or_default(),
+            optimizer: optimizer.or(file.optimizer).unwrap_or_default(),
+            layers,
+            rank: flag(&|a| a.rank).or(adapters.map(|a| a.rank)).unwrap_or(plain.rank),
+            keys: keys.or_else(|| adapters.and_then(|a| a.keys.clone())),
+            checkpoint: args.is_some_and(|a| a.grad_checkpoint)
+                || file.grad_checkpoint == Some(true),
+            accumulation: flag(&|a| a.grad_accumulation_steps)
+                .or(file.grad_accumulation_steps)
+                .unwrap_or(plain.accumulation),
+            batch: flag(&|a| a.batch_size).or(file.batch_size).unwrap_or(plain.batch),
+            tokens: padded_tokens(longest, max_seq_length),
+            ..plain
+        };
+        Self {
+            options,
+            max_seq_length,
+            iters: flag(&|a| a.iters).or(file.iters).unwrap_or(ITERS),
+            mask_prompt: args.is_some_and(|a| a.mask_prompt) || file.mask_prompt == Some(true),
+        }
+    }
+}
 
 impl FinetuneRun {
     /// Reads the configuration file, if one is named, and puts the flags over it.
@@ -44,47 +104,33 @@ impl FinetuneRun {
         if !(fill > 0.0 && fill <= 1.0) {
             bail!("--fill {fill}: a share above 0 and up to 1");
         }
-        let config = args.config.as_deref().map(LoraConfig::read).transpose()?.unwrap_or_default();
-        let Some(model) = args.model.clone().or_else(|| config.model.clone()) else {
+        let file = args.config.as_deref().map(LoraConfig::read).transpose()?.unwrap_or_default();
+        let Some(model) = args.model.clone().or_else(|| file.model.clone()) else {
             bail!("no model: name it with --model, or in the configuration file (model:)");
         };
-        let notes = notes(&config, args);
-        let plain = FineTuning::default();
-        let adapters = config.lora_parameters;
-        let max_seq_length =
-            args.max_seq_length.or(config.max_seq_length).unwrap_or(MAX_SEQ_LENGTH);
-        let layers = args.num_layers.or(config.num_layers);
-        let layers = layers.map_or(plain.layers, |n| u32::try_from(n).ok().filter(|&n| n > 0));
-        let given = (!args.keys.is_empty()).then(|| args.keys.clone());
-        let of_file = |a: &LoraParameters| a.keys.clone();
-        let options = FineTuning {
-            kind: args.fine_tune_type.map(Into::into).or(config.fine_tune_type).unwrap_or_default(),
-            optimizer: args.optimizer.map(Into::into).or(config.optimizer).unwrap_or_default(),
-            layers,
-            rank: args.rank.or(adapters.as_ref().map(|a| a.rank)).unwrap_or(plain.rank),
-            keys: given.or_else(|| adapters.as_ref().and_then(of_file)),
-            checkpoint: args.grad_checkpoint || config.grad_checkpoint == Some(true),
-            accumulation: args
-                .grad_accumulation_steps
-                .or(config.grad_accumulation_steps)
-                .unwrap_or(plain.accumulation),
-            batch: args.batch_size.or(config.batch_size).unwrap_or(plain.batch),
-            tokens: padded_tokens(args.longest.unwrap_or(max_seq_length), max_seq_length),
-            ..plain
-        };
-        let of_config = config.data.map(PathBuf::from).filter(|path| path.is_dir());
-        let measured = args.longest.is_none() && args.fill.is_none() && !config.hf_dataset;
+        let LoraSettings { options, max_seq_length, iters, mask_prompt } =
+            LoraSettings::of(Some(args), &file);
+        let notes = notes(&file, args);
+        let without_flags = LoraSettings::of(None, &file);
+        let names_data = args.data.is_none() && (file.data.is_some() || file.hf_dataset);
+        let measured = args.longest.is_none() && args.fill.is_none() && !file.hf_dataset;
+        let of_file = file.data.map(PathBuf::from).filter(|path| path.is_dir() && measured);
+        let adapters = file.lora_parameters;
         Ok(Self {
             model,
             options,
             max_seq_length,
-            iters: args.iters.or(config.iters).unwrap_or(ITERS),
-            mask_prompt: args.mask_prompt || config.mask_prompt == Some(true),
+            iters,
+            mask_prompt,
+            scale: adapters.as_ref().map_or(SCALE, |a| a.scale),
             dropout: adapters.map_or(0.0, |a| a.dropout),
             fill,
             length_known: args.longest.is_some(),
-            data: args.data.clone().or_else(|| of_config.filter(|_| measured)),
-            fields: config.features,
+            data: args.data.clone().or(of_file),
+            fields: file.features,
+            config: args.config.clone(),
+            names_data,
+            without_flags,
             notes,
         })
     }

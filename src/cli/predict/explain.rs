@@ -10,8 +10,10 @@ use crate::units::Bytes;
 
 /// Appends the ledgers to a document.
 pub(super) fn add(d: &mut Document, p: &Prediction, found: &Explanation) {
-    d.heading("Decode step, by term");
-    d.table(terms(&p.decode.terms));
+    if p.generates() {
+        d.heading("Decode step, by term");
+        d.table(terms(&p.decode.terms));
+    }
     d.heading("Time to first token, by term");
     d.table(terms(&p.prefill.terms_to_first_token()));
     d.heading("Weights, by kind of module");

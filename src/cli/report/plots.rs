@@ -12,7 +12,6 @@ use crate::cli::shared::words::{format_name, short};
 use crate::estimate::memory::budget;
 use crate::ledger::weights::Weights;
 use crate::roofline::{Coefficients, Silicon};
-use crate::validation::evaluate::FitBasis;
 use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 
@@ -36,7 +35,7 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
 
 /// Predicted against measured rates of the shipped data, by fits that have not seen the owner of a row.
 pub(super) fn measured(context: &Context) -> Result<Chart> {
-    Ok(shipped::scatter(&context.shipped(FitBasis::OwnerLeftOut)?))
+    Ok(shipped::scatter(&context.shipped_decode()?))
 }
 
 fn speed_by_context(case: &Case) -> Result<Chart> {

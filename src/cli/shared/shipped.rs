@@ -30,6 +30,17 @@ impl Context {
         Ok(validation.with_users(&measurements, &tools)?.with_clusters(&beyond, &tools))
     }
 
+    /// Its decode rates alone, by fits that have not seen the owner of a row.
+    pub(in crate::cli) fn shipped_decode(&self) -> Result<Validation> {
+        let mut measurements = read(FILE, SHIPPED)?;
+        measurements.retain(|m| m.decode_tok_s.is_some());
+        for m in &mut measurements {
+            (m.peak_memory_gb, m.prefill_tok_s) = (None, None);
+        }
+        let held_out = HeldOutRates::read(HELD_OUT)?;
+        Ok(Validation::of(&measurements, &self.tools()?, FitBasis::OwnerLeftOut, &held_out)?)
+    }
+
     /// What measurements are judged with.
     pub(in crate::cli) fn tools(&self) -> Result<Tools<'_>> {
         let coefficients = Coefficients::embedded()?;

@@ -17,6 +17,7 @@ use crate::files;
 use crate::run::{EngineName, Program};
 use crate::validation::Measurement;
 use crate::validation::import::import;
+use crate::validation::measurement::RateKind;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 /// Figures of a run, and what is known of it.
@@ -97,16 +98,24 @@ impl MeasuredFigures {
         Ok(figures)
     }
 
-    /// The run of another program's results that tells most: with a decode rate and the longest prompt, and the prompt of
-    /// that length where it was timed apart.
+    /// The run of another program's results that tells most: a plain one with a decode rate and the longest prompt. Rates over
+    /// whole requests are none of decoding, and a first token says something only beside the length of its prompt.
     fn of_rows(rows: &[Measurement], from: &str) -> Result<Self> {
-        let useful = |r: &&Measurement| r.batch == 1 && r.decode_tok_s.is_some();
-        let depth = |r: &Measurement| r.context_tokens.or(r.prompt_tokens).unwrap_or(0);
+        let useful = |r: &&Measurement| {
+            let decoding = r.rate_kind != RateKind::EndToEnd && r.decode_tok_s.is_some();
+            r.batch == 1 && r.not_plain().is_none() && decoding
+        };
+        let depth = |r: &Measurement| r.context_tokens.or(r.prompt_tokens);
         let run = rows
             .iter()
             .filter(useful)
             .max_by_key(|r| depth(r))
-            .ok_or_else(|| anyhow!("{from}: no decode rate of one request at a time"))?;
+            .ok_or_else(|| {
+                anyhow!(
+                    "{from}: no decode rate of one plain request at a time (rates over whole requests say nothing of \
+                     decoding alone)"
+                )
+            })?;
         let setup = run.engine_setup();
         let chip = match run.chips.as_slice() {
             [chip] => Some(chip),
@@ -115,8 +124,8 @@ impl MeasuredFigures {
         let gguf = |q: &str| q.strip_prefix("gguf-").map(str::to_uppercase);
         Ok(Self {
             decode: run.decode_tok_s,
-            ttft_s: run.ttft_s,
-            context: run.context_tokens.or(run.prompt_tokens),
+            ttft_s: run.ttft_s.filter(|_| run.prompt_tokens.is_some() && !run.paused),
+            context: depth(run),
             generate: run.gen_tokens,
             model: Some(run.model_published.clone()).filter(|m| !m.is_empty()),
             quant: Some(gguf(&run.quant).unwrap_or_else(|| run.quant.clone()))

@@ -11,7 +11,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Keys of `mlx_lm.lora` that change neither memory nor time, or that the planner does not follow
 /// (`mlx_lm/lora.py`, `CONFIG_DEFAULTS`; mlx-lm 0.32.2).
-const OTHER_KEYS: [&str; 22] = [
+const OTHER_KEYS: [&str; 18] = [
     "train",
     "optimizer_config",
     "seed",
@@ -30,10 +30,6 @@ const OTHER_KEYS: [&str; 22] = [
     "report_to",
     "project_name",
     "trust_remote_code",
-    "prompt_feature",
-    "completion_feature",
-    "text_feature",
-    "chat_feature",
 ];
 
 /// Why a configuration file says nothing.
@@ -99,6 +95,8 @@ pub struct LoraConfig {
 pub struct LoraParameters {
     /// Rank.
     pub rank: u32,
+    /// Factor on what adapters add.
+    pub scale: f64,
     /// Share of activations that is dropped.
     pub dropout: f64,
     /// Paths of the modules that get adapters; `None` for every matrix.
@@ -242,7 +240,7 @@ impl LoraConfig {
             features,
             unknown: Vec::new(),
         };
-        const READ: [&str; 13] = [
+        const READ: [&str; 17] = [
             "model",
             "fine_tune_type",
             "optimizer",
@@ -256,6 +254,10 @@ impl LoraConfig {
             "mask_prompt",
             "lora_parameters",
             "hf_dataset",
+            "prompt_feature",
+            "completion_feature",
+            "text_feature",
+            "chat_feature",
         ];
         let known =
             |key: &&String| READ.contains(&key.as_str()) || OTHER_KEYS.contains(&key.as_str());
@@ -266,7 +268,7 @@ impl LoraConfig {
 
 impl LoraParameters {
     fn of(keys: &Keys<'_>) -> Result<Self, LoraConfigError> {
-        keys.number("scale")?;
+        let scale = keys.number("scale")?;
         let rank = keys.number("rank")?;
         if rank.fract() != 0.0 || !(1.0..=4096.0).contains(&rank) {
             return Err(keys.wrong("rank", format!("{rank} is no whole number from 1 to 4096")));
@@ -284,7 +286,7 @@ impl LoraParameters {
             }
             Some(v) => return Err(keys.wrong("keys", format!("{v} is no list of paths"))),
         };
-        Ok(Self { rank: rank as u32, dropout, keys: paths })
+        Ok(Self { rank: rank as u32, scale, dropout, keys: paths })
     }
 }
 

@@ -94,6 +94,9 @@ impl TrainingData {
         let path = folder.join(FILE);
         let wrong = |reason: String| TrainingDataError::File { path: path.clone(), reason };
         let file = files::open(&path).map_err(|e| wrong(e.to_string()))?;
+        if file.metadata().map_err(|e| wrong(e.to_string()))?.len() > MAX_BYTES {
+            return Err(wrong(format!("it is longer than {} GiB", MAX_BYTES >> 30)));
+        }
         let mut lines = BufReader::new(file.take(MAX_BYTES));
         let (mut kind, mut samples, mut first) = (None, Vec::new(), 1);
         loop {

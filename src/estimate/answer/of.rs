@@ -10,7 +10,6 @@ use crate::calibration::evidence::PredictedRate;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Prefill};
-use crate::estimate::widening::Of;
 use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
 use crate::hardware::machine::Machine;
@@ -281,11 +280,7 @@ impl From<&Prediction> for PredictionAnswer {
                 prefill: own.prefill.map(RateAnswer::from),
             }),
             not_modeled: p.not_modeled(),
-            widenings: p
-                .widenings()
-                .filter(|w| w.of != Of::Decode || p.generates())
-                .cloned()
-                .collect(),
+            widenings: p.widenings().cloned().collect(),
             provenance: sources(p.sources()),
             warnings: p.warnings.clone(),
             explain: p.explanation.clone(),

@@ -52,6 +52,10 @@ pub struct AutoFit {
     pub peak: Bytes,
     /// What it allows: the working set less its reserve.
     pub ceiling: Bytes,
+    /// The reserve, GiB.
+    pub reserve_gib: u32,
+    /// Whether it charges the scores of a whole chunk for every token.
+    pub charges_scores: bool,
 }
 
 impl AutoFit {
@@ -73,7 +77,8 @@ impl AutoFit {
         let room = ceiling.0.saturating_sub(fixed) / each;
         let most = made_for.unwrap_or(u64::MAX).max(LEAST);
         let tokens = room.next_multiple_of(STEP).clamp(LEAST, most);
-        Self { tokens, peak: Bytes(fixed + tokens * each), ceiling }
+        let peak = Bytes(fixed + tokens * each);
+        Self { tokens, peak, ceiling, reserve_gib, charges_scores: !without_scores }
     }
 }
 
@@ -140,7 +145,6 @@ mod tests {
                 (gib(working_set), 3),
                 (2048, false),
             );
-            println!("{model}: {fit:?}");
             assert!(fit.tokens.abs_diff(tokens) <= 512, "{model}: {} tokens", fit.tokens);
             assert!((fit.peak.gib() - peak).abs() < 0.06, "{model}: {}", fit.peak.gib());
             assert!((fit.ceiling.gib() - (working_set - 3.0)).abs() < 0.01, "{model}");

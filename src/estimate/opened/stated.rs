@@ -4,7 +4,7 @@ use crate::engine::programs::Engines;
 use crate::graph::families;
 use crate::model::catalog::ModelEntry;
 use crate::model::hub_index::{self, conversions::conversions};
-use crate::model::names::{Match, NameSpec, Stated};
+use crate::model::names::{Match, NameSpec, Stated, tags_of};
 use crate::model::{DType, Scheme};
 use crate::run::{FormatOrigin, Program};
 
@@ -86,7 +86,7 @@ impl Decided {
 
     /// The file that Ollama's library has of a model, by the tag that the model most likely has there.
     fn in_library(id: &str) -> Self {
-        let tags = library_tags(id);
+        let tags: Vec<String> = tags_of(id).map(str::to_owned).chain(library_tags(id)).collect();
         let known = tags.iter().find_map(|tag| Some((tag, ollama_type(tag)?)));
         let (file_type, note) = match known {
             Some((tag, kind)) => {
@@ -223,7 +223,7 @@ mod tests {
         for (id, expected, tag) in [
             ("meta-llama/Llama-3.2-1B-Instruct", "Q8_0", "llama3.2:1b"),
             ("meta-llama/Llama-3.2-3B-Instruct", "Q4_K_M", "no tag of Ollama"),
-            ("meta-llama/Meta-Llama-3-8B-Instruct", "Q4_0", "llama3:8b-instruct"),
+            ("meta-llama/Meta-Llama-3-8B-Instruct", "Q4_0", "llama3:"),
             ("google/gemma-2-9b-it", "Q4_0", "gemma2:9b"),
             ("google/gemma-2b-it", "Q4_0", "gemma:2b"),
             ("google/gemma-3-27b-it", "Q4_K_M", "no tag of Ollama"),
@@ -231,7 +231,9 @@ mod tests {
             ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Q4_0", "mixtral:8x7b"),
             ("mistralai/Mistral-7B-Instruct-v0.2", "Q4_0", "mistral:7b-instruct-v0.2"),
             ("openai/gpt-oss-20b", "MXFP4", "gpt-oss:20b"),
-            ("CohereLabs/c4ai-command-r-v01", "Q4_K_M", "no tag of Ollama"),
+            ("CohereLabs/c4ai-command-r-v01", "Q4_0", "command-r:35b"),
+            ("microsoft/Phi-3-mini-4k-instruct", "Q4_0", "phi3:"),
+            ("mistralai/Mistral-Nemo-Instruct-2407", "Q4_K_M", "no tag of Ollama"),
         ] {
             let decided = Decided::in_library(id);
             assert_eq!(decided.gguf.as_deref(), Some(expected), "{id}");

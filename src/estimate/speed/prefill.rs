@@ -52,13 +52,17 @@ impl Prefill {
 }
 
 impl Prefill {
-    /// Where the time to first token goes: that of the prompt, and the step that makes the token.
+    /// Where the time to first token goes: the prompt, a pause before it, and the step that makes the token.
     pub(crate) fn terms_to_first_token(&self) -> Vec<Term> {
         let prompt: f64 = self.terms.iter().map(|term| term.seconds).sum();
-        let step = self.ttft_s - prompt;
-        let step = Term { name: "first token", seconds: step, bound: Bound::Bandwidth };
-        let some = step.seconds > 0.0;
-        self.terms.iter().cloned().chain(some.then_some(step)).collect()
+        let waited = self.pause.map_or(0.0, |p| p.counted_s());
+        let beside = [
+            ("pause", waited, Bound::Overhead),
+            ("first token", self.ttft_s - prompt - waited, Bound::Bandwidth),
+        ];
+        let some = beside.into_iter().filter(|(_, seconds, _)| *seconds > 0.0);
+        let beside = some.map(|(name, seconds, bound)| Term { name, seconds, bound });
+        self.terms.iter().cloned().chain(beside).collect()
     }
 
     /// Takes what own runs make of the rate; `tokens` are those of all prompts.
@@ -68,8 +72,7 @@ impl Prefill {
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;
         self.interval_90 = rates.interval_90;
-        let of_prompt = self.terms.iter_mut().filter(|term| term.name != "pause");
-        of_prompt.for_each(|term| term.seconds /= anchor.ratio);
+        self.terms.iter_mut().for_each(|term| term.seconds /= anchor.ratio);
         self.evidence.text = anchor.text();
         self.widenings.clone_from(&anchor.widenings);
         self.found_mode();
@@ -148,7 +151,6 @@ impl Speed {
         let terms = time
             .terms()
             .into_iter()
-            .chain([("pause", waited, Bound::Overhead)])
             .filter(|(_, seconds, _)| *seconds != 0.0)
             .map(|(name, seconds, bound)| Term { name, seconds, bound })
             .collect();

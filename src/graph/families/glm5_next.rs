@@ -269,7 +269,7 @@ impl FeedForward for JoinedMlp {
     }
 }
 
-/// LimitedExperts experts whose router computes in float32, and a shared one.
+/// Routed experts whose router computes in float32, and a shared one.
 struct LimitedExperts {
     weight: ModuleId,
     bias: ModuleId,
@@ -288,12 +288,9 @@ impl FeedForward for LimitedExperts {
         let k = self.routing.chosen;
         let [chosen, weights] = logits.compiled(|logits| {
             let scores = logits.sigmoid();
-            let order = (-(scores + bias)).argpartition(k as i64 - 1, -1);
-            let chosen = order.slice(-1, 0, k as u32).astype(DType::I32);
-            let mut weights = scores.take_along_axis(chosen, -1);
-            if self.routing.normalize && k > 1 {
-                weights = weights / (weights.sum(-1, true) + 1e-20);
-            }
+            let chosen = best(scores + bias, k, Order::Descending).astype(DType::I32);
+            let divisor = Divisor::sum_plus(self.routing.normalize && k > 1, 1e-20);
+            let weights = divisor.apply(scores.take_along_axis(chosen, -1));
             [chosen, weights * self.routing.scale]
         });
         let limit = self.limit;

@@ -232,12 +232,9 @@ impl FeedForward for JoinedExperts {
         let k = self.routing.chosen;
         let [chosen, weights] = gates.compiled(|gates| {
             let scores = gates.astype(DType::F32).sigmoid();
-            let order = (-(scores + bias)).argpartition(k as i64 - 1, -1);
-            let chosen = order.slice(-1, 0, k as u32);
-            let mut weights = scores.take_along_axis(chosen, -1);
-            if self.routing.normalize && k > 1 {
-                weights = weights / (weights.sum(-1, true) + 1e-20);
-            }
+            let chosen = best(scores + bias, k, Order::Descending);
+            let divisor = Divisor::sum_plus(self.routing.normalize && k > 1, 1e-20);
+            let weights = divisor.apply(scores.take_along_axis(chosen, -1));
             [chosen, weights * self.routing.scale]
         });
         let y = self.experts.forward(x, chosen, |both| {

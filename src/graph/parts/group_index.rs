@@ -1,5 +1,6 @@
 //! An indexer that pools groups of tokens and chooses whole groups: GLM-5-Next.
 
+use super::scores::{Order, best};
 use crate::graph::cache::PoolCache;
 use crate::graph::prelude::*;
 
@@ -133,8 +134,7 @@ impl GroupIndexer {
                 let scores = q.slice(1, start, end).astype(DType::F32).matmul(keys).maximum(0i64);
                 let weights = weights.slice(1, start, end) * scale;
                 let scores = (scores * weights.expand_dims(&[-1])).sum(2, false);
-                let order = (-scores).argpartition(i64::from(groups) - 1, -1);
-                order.slice(-1, 0, groups).astype(DType::I32)
+                best(scores, u64::from(groups), Order::Descending).astype(DType::I32)
             })
             .collect();
         match chunks.as_slice() {

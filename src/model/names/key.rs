@@ -39,7 +39,7 @@ pub fn key(name: &str) -> String {
 }
 
 /// Whether the [`key`] of a name is `wanted`, without building it.
-pub(super) fn has_key(name: &str, wanted: &str) -> bool {
+pub(crate) fn has_key(name: &str, wanted: &str) -> bool {
     if !name.is_ascii() {
         return key(name) == wanted;
     }

@@ -27,7 +27,13 @@ pub(super) fn tag(text: &str) -> Option<&str> {
 
 /// The model of a tag without its format (`deepseek-r1:32b`), where the name does not say it.
 pub(super) fn model(stem: &str) -> Option<&'static str> {
-    library().find(|(tag, _)| has_key(tag, &super::key(stem))).map(|(_, id)| id)
+    let wanted = super::key(stem);
+    library().find(|(tag, _)| has_key(tag, &wanted)).map(|(_, id)| id)
+}
+
+/// The tags of a model in the library.
+pub(crate) fn tags_of(id: &str) -> impl Iterator<Item = &'static str> {
+    library().filter(move |(_, model)| *model == id).map(|(tag, _)| tag)
 }
 
 /// A name without a tag as Ollama reads it: `llama3.2` is `llama3.2:latest`, where the library has that.

@@ -9,7 +9,8 @@ use crate::validation::measurement::RateKind;
 const BEGIN: &str = "Timing with prompt_tokens=";
 
 pub(super) fn is(text: &str) -> bool {
-    text.contains(BEGIN) && text.contains("generation_tps=")
+    text.lines().any(|line| line.trim_start().starts_with(BEGIN))
+        && text.contains("generation_tps=")
 }
 
 pub(super) fn runs(text: &str) -> Vec<FoundRun> {

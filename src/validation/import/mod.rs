@@ -40,6 +40,11 @@ impl ResultFormat {
     /// What a text is, by its contents; `None` where it is none of these.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
+        // Rows of measurements may quote what other programs print.
+        let header = text.lines().next().unwrap_or_default();
+        if header.split(',').any(|column| column.trim() == "model_published") {
+            return None;
+        }
         if llama_bench::is(text) {
             Some(Self::LlamaBench)
         } else if llmfit::is(text) {
@@ -214,12 +219,16 @@ impl FoundRun {
     /// The run as a row.
     fn row(self, file: &str, models: &Models, macs: &Macs) -> Result<Measurement, MacsError> {
         let (model_id, quant) = self.named(models);
+        let engine = match self.engine {
+            Program::LmStudio if quant.starts_with("gguf-") => Program::LmStudioGguf,
+            other => other,
+        };
         Ok(Measurement {
             chips: self.chips(macs)?,
             id: self.id,
             machine: self.machine,
             memory_gib: self.memory_gib,
-            engine: self.engine,
+            engine,
             engine_version: self.engine_version,
             server: String::new(),
             mlx_version: String::new(),
@@ -281,8 +290,15 @@ fn format_of(text: &str) -> Option<String> {
     if let Ok(scheme) = text.parse::<Scheme>() {
         return Some(scheme.to_string());
     }
-    let kind = text.to_lowercase().replace(" - ", "_").replace(' ', "_");
-    let kind = kind.replace("_medium", "_m").replace("_small", "_s").replace("_large", "_l");
+    // llama-bench: `Q4_K - Medium`, `IQ4_XS - 4.25 bpw`, `MXFP4 MoE`.
+    let (name, size) = text.split_once(" - ").unwrap_or((text, ""));
+    let size = match size.to_lowercase().as_str() {
+        "small" => "_s",
+        "medium" => "_m",
+        "large" => "_l",
+        _ => "",
+    };
+    let kind = format!("{}{size}", name.split_whitespace().next()?.to_lowercase());
     let gguf =
         ["q", "iq", "f16", "bf16", "mxfp4", "tq"].iter().any(|start| kind.starts_with(start));
     gguf.then(|| format!("gguf-{kind}"))

@@ -91,3 +91,25 @@ fn what_is_no_result_is_none_and_what_is_damaged_says_so() {
     let error = read(linux).expect_err("no Apple chip").to_string();
     assert!(error.contains("not on the GPU of an Apple chip"), "{error}");
 }
+
+/// Rows of measurements quote what other programs print, and are none of their results.
+#[test]
+fn shipped_measurements_are_no_result_of_another_program() {
+    for shipped in
+        [include_str!("../../../data/measurements.csv"), include_str!("../../../data/beyond.csv")]
+    {
+        assert_eq!(ResultFormat::of(shipped), None);
+    }
+}
+
+#[test]
+fn formats_of_llama_bench_are_those_of_files() {
+    for (text, format) in [
+        ("Q4_K - Medium", "gguf-q4_k_m"),
+        ("Q6_K", "gguf-q6_k"),
+        ("IQ4_XS - 4.25 bpw", "gguf-iq4_xs"),
+        ("MXFP4 MoE", "gguf-mxfp4"),
+    ] {
+        assert_eq!(format_of(text).as_deref(), Some(format), "{text}");
+    }
+}

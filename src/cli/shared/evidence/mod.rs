@@ -50,8 +50,8 @@ enum Held {
     Bench(Box<Record>),
     /// Comparisons of `validate`.
     Live(Vec<LiveComparison>),
-    /// Measurements, or results of another program.
-    Rows(Vec<Measurement>),
+    /// Measurements, or results of another program; and its runs that are none, with the reason.
+    Rows(Vec<Measurement>, Vec<(String, String)>),
 }
 
 /// What is predicted, as far as runs must be of the same.
@@ -98,10 +98,11 @@ impl EvidenceFile {
         let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let (models, macs) = (context.catalogs.models()?, &context.catalogs.macs);
         if let Some(found) = import(&shown, &text, models, macs)? {
-            return Ok(Self { path: shown, name, held: Held::Rows(found.rows) });
+            let held = Held::Rows(found.rows, found.left_out);
+            return Ok(Self { path: shown, name, held });
         }
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) {
-            let held = Held::Rows(measurement::read(&shown, &text)?);
+            let held = Held::Rows(measurement::read(&shown, &text)?, Vec::new());
             return Ok(Self { path: shown, name, held });
         }
         let held = match schema(&text).as_deref() {
@@ -165,8 +166,12 @@ impl EvidenceFile {
         match &self.held {
             Held::Bench(record) => wanted.of_bench(record, &mut found),
             Held::Live(rows) => wanted.of_comparisons(rows, &mut found),
-            Held::Rows(rows) => wanted.of_rows(rows, &mut found)?,
+            Held::Rows(rows, none) => {
+                found.left_out.extend(none.iter().map(|(id, why)| format!("{id}: {why}")));
+                wanted.of_rows(rows, &mut found)?;
+            }
         }
+        let held_some = !found.runs.is_empty();
         let batch = wanted.run.work.batch;
         found.runs.retain(|r| r.work.batch == batch);
         let limits = PossibleRates::of(wanted)?;
@@ -178,6 +183,7 @@ impl EvidenceFile {
         });
         if found.runs.is_empty() {
             let why = match found.left_out.is_empty() {
+                true if !held_some => "it holds no run".to_owned(),
                 true if batch == 1 => "its runs are of several sequences at once".to_owned(),
                 true => format!("no run of {batch} sequences at once"),
                 false => reasons(&mut found.left_out),

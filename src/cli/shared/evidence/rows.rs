@@ -22,15 +22,18 @@ impl Wanted<'_> {
     pub(super) fn of_rows(&self, rows: &[Measurement], found: &mut Found<'_>) -> Result<()> {
         let only = self.machines.and_then(|all| all.first()).map(|m| m.id.as_str());
         let mut models = OpenedModels::default();
-        let case = |row| row_case(self.context, row, only, &mut models);
-        let cases = rows.iter().map(case).collect::<Result<Vec<_>>>()?;
-        let judged = audit::judge(&cases);
+        let mut kept = Vec::new();
         for row in rows {
-            let fits = possible(&judged, row)
-                .and_then(|()| self.check_row(row))
-                .and_then(|()| self.hosts(row));
-            match fits {
-                Ok(hosts) => hosts.iter().for_each(|host| found.add_row(host, row)),
+            match self.check_row(row).and_then(|()| self.hosts(row)) {
+                Ok(hosts) => kept.push((row, hosts)),
+                Err(why) => found.left_out.push(format!("{}: {why}", row.id)),
+            }
+        }
+        for (row, hosts) in kept {
+            // Each by itself: two runs of a file may have one name.
+            let case = row_case(self.context, row, only, &mut models)?;
+            match possible(&audit::judge(&[case])) {
+                Ok(()) => hosts.iter().for_each(|host| found.add_row(host, row)),
                 Err(why) => found.left_out.push(format!("{}: {why}", row.id)),
             }
         }
@@ -101,11 +104,9 @@ struct Host {
     memory_gib: u64,
 }
 
-/// What the auditor says against a row.
-fn possible(judged: &JudgedClaims, row: &Measurement) -> Result<(), String> {
-    let against =
-        judged.findings.iter().find(|f| f.claim == row.id && f.severity == Severity::Impossible);
-    match against {
+/// What the auditor says against a row that was judged by itself.
+fn possible(judged: &JudgedClaims) -> Result<(), String> {
+    match judged.findings.iter().find(|f| f.severity == Severity::Impossible) {
         Some(f) => Err(format!("not possible: {} ({})", f.numbers, f.cause)),
         None => Ok(()),
     }
