@@ -152,3 +152,32 @@ mod sweep {
             .bench_local(|| Sweep::run(&models, &macs, coefficients, &SweepAxes::usual()));
     }
 }
+
+mod training {
+    use super::{GPU, config, sized};
+    use divan::Bencher;
+    use mlxplan::graph::training::FineTuning;
+    use mlxplan::ledger::training::replay;
+
+    /// The backward pass and the update of `mlx_lm.lora`'s default run, recorded and replayed.
+    #[divan::bench]
+    fn step(bencher: Bencher<'_, '_>) {
+        let graph = sized(&config());
+        bencher.bench_local(|| replay(&graph, &FineTuning::default(), GPU));
+    }
+}
+
+mod process {
+    use divan::Bencher;
+    use std::process::Command;
+
+    /// From the start of the program to the answer to a question about one model.
+    #[divan::bench(args = ["--version", "predict llama-3.3-70b-4bit --mac m4max-40/64 --offline"])]
+    fn start(bencher: Bencher<'_, '_>, line: &str) {
+        bencher.bench_local(|| {
+            let program = env!("CARGO_BIN_EXE_mlxplan");
+            let output = Command::new(program).args(line.split(' ')).output();
+            assert!(output.is_ok_and(|o| o.status.code().is_some()), "{line}");
+        });
+    }
+}

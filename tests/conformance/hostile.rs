@@ -84,7 +84,8 @@ fn wrong_values_never_panic() {
         assert!(refused > 0, "{}: whatever is wrong, it is taken", model["name"]);
         without.extend(runs_in.is_none().then(|| model["name"].to_string()));
     }
-    assert!(without.len() < models().len() / 10, "no right configuration runs: {without:?}");
+    let few = without.is_empty() || without.len() < models().len() / 10;
+    assert!(few, "no right configuration runs: {without:?}");
 }
 
 /// `config` with one value replaced.
@@ -116,5 +117,6 @@ fn what_a_model_cannot_do_without_must_be_of_the_right_type() {
             }
         }
     }
-    assert!(tried > 0, "nothing was tried");
+    // One family alone may have a default for everything.
+    assert!(tried > 0 || models().len() == 1, "nothing was tried");
 }

@@ -93,6 +93,15 @@ pub fn run(project: &Project, at: Option<&str>) -> Result<()> {
         println!("       {lines:6} {what}");
     }
     println!("{:6} items that are pub", sources.iter().map(|s| s.public).sum::<usize>());
+    let front = std::fs::read_to_string(root.join("src/lib.rs"))?;
+    for (how, modules) in doors(&front) {
+        let inside =
+            sources.iter().filter(|s| s.module.first().is_some_and(|m| modules.contains(m)));
+        println!(
+            "       {:6} in modules that lib.rs {how}",
+            inside.map(|s| s.public).sum::<usize>()
+        );
+    }
     let json: usize =
         sources.iter().filter(|s| s.file.starts_with("src/cli/")).map(|s| s.json).sum();
     println!("{json:6} json! in the commands");
@@ -104,6 +113,26 @@ pub fn run(project: &Project, at: Option<&str>) -> Result<()> {
     println!("{:6} circles of imports", circles.len());
     circles.iter().for_each(|circle| println!("       {}", circle.join(", ")));
     Ok(())
+}
+
+/// The modules of the library by what a user sees of them: those that its front shows, hides and closes.
+fn doors(front: &str) -> [(&'static str, Vec<String>); 3] {
+    let mut doors = ["shows", "hides", "closes"].map(|how| (how, Vec::new()));
+    let mut hidden = false;
+    for line in front.lines() {
+        let module = |start| line.strip_prefix(start).and_then(|rest: &str| rest.strip_suffix(';'));
+        let (door, name) = match (module("pub mod "), module("mod ")) {
+            (Some(name), _) => (usize::from(hidden), name),
+            (None, Some(name)) => (2, name),
+            (None, None) => {
+                hidden = line == "#[doc(hidden)]";
+                continue;
+            }
+        };
+        doors[door].1.push(name.to_owned());
+        hidden = false;
+    }
+    doors
 }
 
 /// A folder with the sources of a commit.
@@ -147,7 +176,7 @@ fn root() -> &'static std::path::Path {
 
 #[cfg(test)]
 mod tests {
-    use super::{Imports, Source, doubled, root, source};
+    use super::{Imports, Source, doors, doubled, root, source};
 
     fn sources() -> Vec<Source> {
         source::read(root()).expect("the sources are Rust")
@@ -165,6 +194,13 @@ mod tests {
         let circles = Imports::of(&sources).circles();
         let lines: Vec<String> = circles.iter().map(|circle| circle.join(", ")).collect();
         assert!(lines.is_empty(), "circles of imports:\n{}", lines.join("\n"));
+    }
+
+    #[test]
+    fn modules_are_shown_hidden_or_closed() {
+        let front = "pub mod a;\n#[doc(hidden)]\npub mod b;\nmod c;\npub mod d;\npub use a::A;\n";
+        let names = doors(front).map(|(_, modules)| modules.concat());
+        assert_eq!(names, ["ad", "b", "c"]);
     }
 
     #[test]

@@ -29,10 +29,15 @@ pub fn run(project: &Project) -> Result<()> {
 
 /// What the feature `mlx` and its tests need: the libraries, the reference engines, an agent, and the small real model.
 pub fn mlx(project: &Project) -> Result<()> {
-    libraries(project)?;
-    engines::install(project)?;
+    reference(project)?;
     agent::install(project)?;
     smollm2::install(project)
+}
+
+/// MLX to link against, and the mlx-lm that logits are compared with.
+pub fn reference(project: &Project) -> Result<()> {
+    libraries(project)?;
+    engines::install(project)
 }
 
 /// What mlxplan links against with the feature `mlx`.
