@@ -1,7 +1,9 @@
 //! Several users as an answer for people.
 
+use super::charts;
 use crate::advise::serving::answer::MOST_USERS;
 use crate::advise::serving::{Decides, Knee, LoadVerdict, Serving, UnderRate, UserRow};
+use crate::chart::Chart;
 use crate::cli::shared::words::{format_name, gb, rates, times};
 use crate::report::{Column, Document, Present, Table};
 use crate::units::{Seconds, TokensPerSecond};
@@ -44,6 +46,10 @@ impl Present for Serving {
         }
         d.notes(self.warnings.iter().chain(&self.notes).cloned().collect());
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        charts::charts(self)
     }
 }
 
