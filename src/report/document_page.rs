@@ -48,7 +48,7 @@ fn sortable(table: &Table) -> Sortable {
     let columns: Vec<PageColumn> = table.columns.iter().enumerate().map(column).collect();
     let cell = |(text, column): (&String, &super::Column)| match column.align {
         Align::Left => PageCell::text(text.clone()),
-        Align::Right => PageCell { text: text.clone(), key: number(text), number: true },
+        Align::Right => PageCell::figure(text, number(text)),
     };
     let rows = table.rows.iter().map(|row| row.iter().zip(&table.columns).map(cell).collect());
     Sortable { caption: String::new(), rows: rows.collect(), columns }

@@ -85,14 +85,20 @@ impl PageCell {
     /// A number, shown as `text`.
     #[must_use]
     pub fn number(text: impl Into<String>, key: f64) -> Self {
-        Self { text: text.into(), key: Some(key), number: true }
+        Self::figure(&text.into(), Some(key))
     }
 
     /// A number that may not be known: `?`.
     #[must_use]
     pub fn known(value: Option<f64>, text: impl Fn(f64) -> String) -> Self {
-        let text = value.map_or_else(|| "?".to_owned(), text);
-        Self { text, key: value, number: true }
+        Self::figure(&value.map_or_else(|| "?".to_owned(), text), value)
+    }
+
+    /// A figure with its unit; where it is narrow, lines are broken only before the interval in brackets.
+    #[must_use]
+    pub fn figure(text: &str, key: Option<f64>) -> Self {
+        let text = text.replace(' ', "\u{a0}").replace("\u{a0}(", " (");
+        Self { text, key, number: true }
     }
 }
 

@@ -56,7 +56,10 @@ fn every_answer_is_a_page_too() {
         (&format!("{CASE} --users 2 --rate 0.05"), &["all together", "requests per second"]),
     ] {
         let (code, html, err) = run(line);
-        assert!(html.starts_with("<!DOCTYPE html>") && html.contains("</html>"), "{line} {code}: {err}");
+        assert!(
+            html.starts_with("<!DOCTYPE html>") && html.contains("</html>"),
+            "{line} {code}: {err}"
+        );
         assert!(words.iter().all(|w| html.contains(w)), "{line}: {html}");
         for word in ["src=", "@import", "url(", "href=\"http"] {
             assert!(!html.contains(word), "{line}: {word}");
