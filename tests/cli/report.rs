@@ -46,7 +46,7 @@ fn every_answer_is_a_page_too() {
     let result = "tests/fuzz/corpus/bench/run.json";
     let session = "turns=6,system=2000,prompt=300,output=200";
     for (line, words) in [
-        ("predict --model qwen3-8b-4bit --mac m4max-40/64 --format html", &["peak", "tok/s"][..]),
+        ("predict --model qwen3-8b-4bit --mac m4max-40/64 --format html", &["peak", "90 %"][..]),
         ("compare --model qwen3-8b-4bit --mac m4-10/16 m5-10/16 --format html", &["Side by side"]),
         ("macs --format html", &["m4max-40"]),
         (&format!("check {plan} --format html"), &["Probability"]),
