@@ -75,6 +75,7 @@ impl Present for SessionPlan {
             d.text("To start the engine with room for the kept caches:");
             d.code(self.commands.join("\n"));
         }
+        d.not_modeled(&self.not_modeled);
         d
     }
 

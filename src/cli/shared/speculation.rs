@@ -8,6 +8,8 @@ use crate::units::{Seconds, TokensPerSecond};
 
 impl Present for Speculation {
     const SCHEMA: &'static str = "mlxplan.speculation/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["acceptance that changes along an answer", "other processes, heat and power modes"];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

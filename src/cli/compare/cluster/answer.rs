@@ -288,6 +288,10 @@ impl NodeKeys {
 
 impl Present for ClusterAnswer {
     const SCHEMA: &'static str = "mlxplan.cluster/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "other traffic on the links and the time to bring the files to every Mac",
+        "heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

@@ -10,6 +10,10 @@ use crate::units::{Seconds, TokensPerSecond};
 
 impl Present for Serving {
     const SCHEMA: &'static str = "mlxplan.serving/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "prompts that begin alike, and requests that are given up",
+        "other processes, heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();
