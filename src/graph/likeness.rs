@@ -14,8 +14,10 @@ impl Graph {
     /// the hub differ from it. Sizes are the same in both.
     #[must_use]
     pub fn with_fp16_activations(mut self, fp16: Option<bool>) -> Self {
-        self.fp16_activations = fp16;
-        self.forget();
+        if self.fp16_activations != fp16 {
+            self.fp16_activations = fp16;
+            self.forget();
+        }
         self
     }
 

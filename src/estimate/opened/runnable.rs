@@ -3,8 +3,7 @@
 //! What does not go together in it is found here, once for all commands, and is named with its file.
 
 use super::OpenError;
-use crate::graph::tape::Routing;
-use crate::graph::{Call, Graph};
+use crate::graph::Graph;
 use crate::model::source::{ModelSource, Origin};
 
 /// Where the configuration of a source stands, for messages.
@@ -25,7 +24,8 @@ pub(super) fn check(source: &ModelSource, graph: &Graph) -> Result<(), OpenError
         Origin::Catalog { .. } | Origin::Gguf(_) | Origin::HubGguf { .. } => return Ok(()),
         Origin::ConfigFile(_) | Origin::Folder { .. } | Origin::Hub { .. } => {}
     }
-    match graph.trace(&mut graph.make_cache(), Call::decode(), Routing::default()) {
+    // Every answer asks for this reading of a token again, which is kept.
+    match graph.layer_plan() {
         Ok(_) => Ok(()),
         Err(error) => Err(OpenError::CannotRun { file: place(source), error }),
     }
