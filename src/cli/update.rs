@@ -16,7 +16,7 @@ use serde::Serialize;
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
     /// Most downloaded repositories that are looked at
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = |s: &str| whole(s, 1..=2000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = |s: &str| whole::<u32>(s, 1..=2000))]
     pub limit: u32,
 }
 

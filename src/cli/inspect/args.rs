@@ -21,7 +21,7 @@ pub struct InspectArgs {
     pub engine: String,
 
     /// Cache sizes after these numbers of tokens, comma separated
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = |s: &str| whole(s, 1..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = |s: &str| whole::<u32>(s, 1..=16_777_216))]
     pub tokens: Vec<u32>,
 
     /// Bits of a quantized KV cache

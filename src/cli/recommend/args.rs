@@ -58,7 +58,7 @@ pub struct RecommendArgs {
     pub engine_for: Option<Program>,
 
     /// Models listed at most
-    #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = |s: &str| whole(s, 1..=200))]
+    #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = |s: &str| whole::<u32>(s, 1..=200))]
     pub limit: u32,
 
     /// Several users at once.

@@ -18,11 +18,11 @@ pub struct MachineArgs {
     pub bandwidth: Option<f64>,
 
     /// GPU cores of that machine
-    #[arg(long, value_name = "N", requires = "bandwidth", value_parser = |s: &str| whole(s, 1..=1024))]
+    #[arg(long, value_name = "N", requires = "bandwidth", value_parser = |s: &str| whole::<u32>(s, 1..=1024))]
     pub gpu_cores: Option<u32>,
 
     /// Memory of that machine in GiB
-    #[arg(long, value_name = "GIB", requires = "bandwidth", value_parser = |s: &str| whole(s, 1..=65_536))]
+    #[arg(long, value_name = "GIB", requires = "bandwidth", value_parser = |s: &str| whole::<u64>(s, 1..=65_536))]
     pub memory: Option<u64>,
 }
 

@@ -55,11 +55,11 @@ pub struct LiveArgs {
     pub minutes: f64,
 
     /// Tokens in the cache when generation starts [default: 0,512,2048, for --suite those of the ladder]
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = |s: &str| whole(s, 0..=1_048_576))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = |s: &str| whole::<u32>(s, 0..=1_048_576))]
     pub depths: Vec<u32>,
 
     /// Most rounds in which prediction and run take turns
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = |s: &str| whole(s, 3..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = |s: &str| whole::<u32>(s, 3..=1000))]
     pub rounds: u32,
 
     /// Run even when more memory is needed than there is

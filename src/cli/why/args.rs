@@ -29,7 +29,7 @@ pub struct WhyArgs {
     pub ttft: Option<f64>,
 
     /// Tokens of the prompt that should have been in a prompt cache
-    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = |s: &str| whole(s, 0..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = |s: &str| whole::<u32>(s, 0..=16_777_216))]
     pub cached: u32,
 
     /// Measure a running server now
