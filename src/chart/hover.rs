@@ -1,6 +1,6 @@
 //! The figures of a chart's values, shown where the pointer is.
 
-use super::draw::short;
+use super::numbers::short;
 use super::{Chart, ChartShape, Mark, Scale};
 use std::fmt::Write as _;
 

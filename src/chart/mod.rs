@@ -5,6 +5,7 @@
 mod draw;
 mod hover;
 mod labels;
+mod numbers;
 mod range;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-use super::draw::short;
+use super::numbers::short;
 use super::*;
 
 fn chart(marks: Vec<Mark>) -> Chart {
