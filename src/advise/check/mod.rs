@@ -11,6 +11,7 @@ mod lookup;
 mod plan;
 mod remedy;
 mod requirement;
+mod session_key;
 mod variants;
 
 pub use judge::{JudgedWorkload, OnMac};
