@@ -138,7 +138,7 @@ fn judged(row: &TrainingRow, tools: &Tools<'_>, graphs: &mut Graphs) -> Result<V
     if row.peak_gb.is_none() && row.it_per_s.is_none() {
         return Err("neither a peak nor iterations per second".to_owned());
     }
-    let engine = engine(row).filter(|engine| engine.mlx.taken >= REPLAYED_SINCE);
+    let engine = engine(row, Part::Middle).filter(|engine| engine.mlx.taken >= REPLAYED_SINCE);
     let engine =
         engine.ok_or_else(|| format!("MLX before {REPLAYED_SINCE}: peaks followed other rules"))?;
     let tokens = tokens(row)?;
@@ -182,19 +182,39 @@ fn tokens(row: &TrainingRow) -> Result<u32, String> {
     })
 }
 
-/// mlx-lm as the row has it, or as it was on the day of the publication; `None` for days before any version that is known.
-fn engine(row: &TrainingRow) -> Option<EngineSetup> {
+/// A part of the time in which a row was published.
+#[derive(Clone, Copy)]
+enum Part {
+    Begin,
+    Middle,
+    End,
+}
+
+/// mlx-lm as the row has it, or as it was when the row was published: at the end of a month, in the middle of a year. `None`
+/// for days before any version that is known.
+fn engine(row: &TrainingRow, part: Part) -> Option<EngineSetup> {
     let version: Option<Version> = row.mlx_lm_version.parse().ok();
     let stated: Option<Version> = row.mlx_version.parse().ok();
-    let last_day = match row.date.len() {
-        4 => format!("{}-12-31", row.date),
-        7 => format!("{}-31", row.date),
+    let in_year = ["-01-01", "-06-30", "-12-31"];
+    let in_month = ["-01", "-31", "-31"];
+    let day = match row.date.len() {
+        4 => format!("{}{}", row.date, in_year[part as usize]),
+        7 => format!("{}{}", row.date, in_month[part as usize]),
         _ => row.date.clone(),
     };
-    let by_day = stated.is_none() && version.is_none() && !last_day.is_empty();
-    let mlx = if by_day { Some(Engines::embedded().ok()?.mlx_on(&last_day)?) } else { stated };
+    let by_day = stated.is_none() && version.is_none() && !day.is_empty();
+    let mlx = if by_day { Some(Engines::embedded().ok()?.mlx_on(&day)?) } else { stated };
     let engine = Some(EngineName { program: Program::MlxLm, version });
     AskedEngine { engine, mlx, ..AskedEngine::default() }.setup().ok()
+}
+
+/// The versions of MLX that a row may have had.
+fn versions(row: &TrainingRow) -> Vec<Version> {
+    let all = [Part::Begin, Part::Middle, Part::End].into_iter();
+    let mut found: Vec<Version> =
+        all.filter_map(|part| Some(engine(row, part)?.mlx.taken.max(REPLAYED_SINCE))).collect();
+    found.dedup();
+    found
 }
 
 /// The run, which has to reproduce the published number of trained parameters.
@@ -282,28 +302,33 @@ impl Predicted {
         }
     }
 
-    /// On any GPU before matrix units: peaks differ by how much work may wait.
+    /// On any GPU before matrix units: peaks differ by how much work may wait, and by version.
     fn somewhere(
         row: &TrainingRow,
         estimator: &Estimator<'_>,
         options: &FineTuning,
     ) -> Result<Self, String> {
-        let mlx = estimator.run().engine.mlx.taken;
+        let taken = estimator.run().engine.mlx.taken;
         let classes = [ArchClass::Base, ArchClass::Max, ArchClass::Ultra];
-        let each = classes.map(|class| {
+        let of = |mlx: Version, class: ArchClass| {
             let gpu = Gpu { class, mlx, ..Gpu::REFERENCE };
             peaks(estimator.graph(), options, gpu).map_err(|e| format!("{}: {e}", row.id))
-        });
-        let [base, max, ultra] = each;
-        let all = [base?, max?, ultra?];
-        let low = all.iter().map(|(_, low)| *low).min().unwrap_or_default();
-        let high = all.iter().map(|(l, _)| l.peak_bytes).max().unwrap_or_default();
-        let least = all.iter().map(|(l, _)| l.peak_bytes).min().unwrap_or_default();
+        };
+        let mut all = Vec::new();
+        for mlx in versions(row) {
+            for class in classes {
+                all.push((mlx, of(mlx, class)?));
+            }
+        }
+        let own = all.iter().filter(|(mlx, _)| *mlx == taken).map(|(_, (l, _))| l.peak_bytes);
+        let (least, most) = (own.clone().min().unwrap_or(0), own.max().unwrap_or(0));
+        let low = all.iter().map(|(_, (_, low))| *low).min().unwrap_or_default();
+        let high = all.iter().map(|(_, (l, _))| l.peak_bytes).max().unwrap_or_default();
         let ends = peak_interval(low, high).map(|end| end.0 as f64);
         Ok(Self {
             chip: String::new(),
-            weights: all[0].0.weights_bytes,
-            peak: peak_figure(least.midpoint(high) as f64, ends),
+            weights: all.first().map_or(0, |(_, (ledger, _))| ledger.weights_bytes),
+            peak: peak_figure(least.midpoint(most) as f64, ends),
             speed: None,
         })
     }
@@ -364,10 +389,12 @@ mod tests {
     #[test]
     fn mlx_is_that_of_the_day_where_no_version_is_published() {
         let rows = read_training("training.csv", SHIPPED_TRAINING).unwrap();
-        let mlx = |id: &str| Some(engine(rows.iter().find(|r| r.id == id)?)?.mlx.taken);
+        let mlx =
+            |id: &str| Some(engine(rows.iter().find(|r| r.id == id)?, Part::Middle)?.mlx.taken);
         assert_eq!(mlx("t003"), Some(Version::new(0, 31, 2)));
         assert_eq!(mlx("t029"), None);
-        assert_eq!(mlx("t074"), Some(Version::new(0, 25, 1)));
+        // A month, and a year.
         assert_eq!(mlx("t045"), Some(Version::new(0, 31, 0)));
+        assert_eq!(mlx("t094"), Some(Version::new(0, 31, 2)));
     }
 }

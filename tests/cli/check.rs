@@ -211,7 +211,7 @@ fn fine_tuning_is_planned_as_finetune_sizes_it() {
         .filter_map(|r| r["kind"].as_str())
         .collect();
     assert_eq!(kinds, ["memory", "tok_s", "hours"]);
-    let (_, f) = json("finetune --model qwen3-8b-4bit --mac m4max-40/64");
+    let (_, f) = json("finetune --model qwen3-8b-4bit --mac m4pro-20/48");
     assert_eq!(long["peak_bytes"], f["memory"]["peak_bytes"]);
     assert_eq!(long["tokens_per_s"], f["speed"]["tokens_per_s"]);
     // What finetune says about the limits, check says too, and so it does of the changes.

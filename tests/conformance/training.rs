@@ -107,13 +107,16 @@ const DENSE: f64 = 0.01;
 const OTHER: f64 = 0.02;
 
 /// Real models and every family with one option changed; and every family with each option drawn by itself.
-const VECTORS: [&str; 2] =
-    [include_str!("../data/training.json"), include_str!("../data/training_mixed.json")];
+const VECTORS: [&str; 2] = ["training.json", "training_mixed.json"];
 
 #[test]
 fn runs_are_those_of_the_oracle() {
     let models = Models::built_in().expect("a good catalog");
-    let of = |text: &&str| serde_json::from_str::<Vec<Value>>(text).expect("valid JSON");
+    let of = |file: &&str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
+        let text = std::fs::read_to_string(path).expect("readable");
+        serde_json::from_str::<Vec<Value>>(&text).expect("valid JSON")
+    };
     let vectors: Vec<Value> = VECTORS.iter().flat_map(of).collect();
     assert!(vectors.len() >= 80);
     let wrong: Vec<String> = vectors.par_iter().filter_map(|v| difference(&models, v)).collect();

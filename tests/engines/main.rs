@@ -14,6 +14,8 @@ mod interrupted;
 #[cfg(feature = "mlx")]
 mod real;
 mod scenarios;
+#[cfg(feature = "mlx")]
+mod training;
 #[path = "../common/schema.rs"]
 mod schema;
 #[path = "../common/signals.rs"]

@@ -42,6 +42,12 @@ pub enum PlanError {
         "mlx_lm.lora gives a DoRA adapter of a quantized embedding ({0}) wrong shapes: leave it out of the keys"
     )]
     DoraOfPackedTable(String),
+    /// DoRA of a base in bits that do not divide a word.
+    #[error(
+        "mlx_lm.lora gives a DoRA adapter of {0} in {1} bits a wrong width (it takes 32 // bits weights a word): use a base \
+         in 2, 4 or 8 bits, or --fine-tune-type lora"
+    )]
+    DoraOfOddBits(String, u32),
     /// Packed matrices unfrozen.
     #[error(
         "mlx_lm.lora stops with \"no gradient wrt the quantized weights\": full fine-tuning unfreezes the packed {0}; use \
@@ -285,6 +291,9 @@ fn adapt(
         }
         if table && module.packing.is_some() {
             return Err(PlanError::DoraOfPackedTable(module.path.clone()));
+        }
+        if let Some(packing) = module.packing.filter(|p| 32 % p.bits != 0) {
+            return Err(PlanError::DoraOfOddBits(module.path.clone(), packing.bits));
         }
         let dtype = if table { module.dtype } else { DType::F32 };
         push(Role::Magnitude, Shape::new(&[module.shape.dim(0)]), dtype);
