@@ -14,9 +14,9 @@ mod interrupted;
 #[cfg(feature = "mlx")]
 mod real;
 mod scenarios;
-#[cfg(feature = "mlx")]
-mod training;
 #[path = "../common/schema.rs"]
 mod schema;
 #[path = "../common/signals.rs"]
 mod signals;
+#[cfg(feature = "mlx")]
+mod training;

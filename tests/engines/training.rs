@@ -63,7 +63,11 @@ fn data_make_the_batches_of_mlx_lm() {
             let (batch, longest) = (batch.to_string(), longest.to_string());
             let path = folder.path().to_str().unwrap();
             let theirs = python(&["batches", &model, path, &batch, &longest, masked]);
-            assert_eq!(json!(ours), theirs, "{kind}, batches of {batch}, {longest} tokens, {masked}");
+            assert_eq!(
+                json!(ours),
+                theirs,
+                "{kind}, batches of {batch}, {longest} tokens, {masked}"
+            );
         }
     }
 }
