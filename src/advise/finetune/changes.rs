@@ -36,7 +36,7 @@ const FEWER: [u32; 2] = [8, 4];
 
 /// A change that is worth trying.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct TrainingCandidate {
     /// The options that make it.
     pub flags: String,
     /// The same as keys of a plan.
@@ -51,10 +51,10 @@ const TWICE: &str = "blocks are computed twice";
 
 /// The changes worth trying, in order of advice, of a model with so many blocks.
 #[must_use]
-pub fn candidates(run: &FineTuning, layers: u64) -> Vec<Candidate> {
-    let mut all: Vec<Candidate> = Vec::new();
+pub fn candidates(run: &FineTuning, layers: u64) -> Vec<TrainingCandidate> {
+    let mut all: Vec<TrainingCandidate> = Vec::new();
     let mut add = |flags: &str, keys: &str, costs, run: FineTuning| {
-        all.push(Candidate { flags: flags.to_owned(), keys: keys.to_owned(), costs, run });
+        all.push(TrainingCandidate { flags: flags.to_owned(), keys: keys.to_owned(), costs, run });
     };
     if !run.checkpoint {
         let changed = FineTuning { checkpoint: true, ..run.clone() };
@@ -119,7 +119,7 @@ pub fn changes(
     let sample =
         |r: &FineTuning, e: &TrainingEstimate| e.speed.seconds_per_iteration / f64::from(r.batch);
     let tried = candidates(run, layers).into_par_iter().filter_map(|candidate| {
-        let Candidate { flags, costs, run: changed, .. } = candidate;
+        let TrainingCandidate { flags, costs, run: changed, .. } = candidate;
         let then = estimator.fine_tuning(machine, &changed).ok()?;
         let gains = now.ledger.peak_bytes as i64 - then.ledger.peak_bytes as i64;
         (gains > 0).then(|| TrainingChange {

@@ -5,7 +5,7 @@ mod largest;
 mod macs;
 mod varied;
 
-pub use changes::{Candidate, TrainingChange, candidates, changes};
+pub use changes::{TrainingCandidate, TrainingChange, candidates, changes};
 pub use largest::{LargestRun, largest};
 pub use macs::{TrainingMac, TrainingMacsError, macs_for_training};
 pub use varied::{PeaksByLength, TrainingChoice, VariedRun, peaks_by_length, varied};
