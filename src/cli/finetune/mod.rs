@@ -32,7 +32,8 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, Exi
     let model = context
         .one_model_for(run.engine.program, &wanted.model, args.quant.as_deref(), None)?
         .loaded_by(run.engine.program)?;
-    let kernels = context.kernels_for(&model, &run, args.machine.is_here())?.map(Box::new);
+    let here = (machine.as_ref().ok(), args.machine.is_here());
+    let kernels = context.kernels_for(&model, &run, here)?.map(Box::new);
     let basis = kernels.map_or(Basis::Spec, Basis::Kernels);
     let estimator = Estimator::new(Coefficients::embedded()?, &model, run, basis);
     if estimator.run().engine.program != Program::MlxLm {
