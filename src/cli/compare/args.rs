@@ -4,7 +4,7 @@ use super::cluster::spec::LinkArg;
 use crate::advise::cluster::ClusterSpec;
 use crate::advise::finetune::TrainingChoice;
 use crate::cli::shared::names;
-use crate::cli::shared::numbers::number;
+use crate::cli::shared::numbers::{number, whole};
 use crate::cli::shared::run_args::RunArgs;
 use crate::cli::shared::training_args::TrainingArgs;
 use crate::run::EngineName;
@@ -123,7 +123,7 @@ impl Vary {
 #[command(next_help_heading = "Needs")]
 pub struct NeedsArgs {
     /// Highest price in USD
-    #[arg(long, value_name = "USD", requires = "buy")]
+    #[arg(long, value_name = "USD", requires = "buy", value_parser = |s: &str| whole::<u32>(s, 1..=100_000_000))]
     pub budget: Option<u32>,
 
     /// Tokens per second at least, for each user
@@ -135,7 +135,7 @@ pub struct NeedsArgs {
     pub max_ttft: Option<f64>,
 
     /// Users at once, all with a prompt of --context tokens (the same as --batch)
-    #[arg(long, value_name = "N", conflicts_with = "batch", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", conflicts_with = "batch", value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub users: Option<u32>,
 
     /// Which Macs: those that Apple sells, or any in the catalog
@@ -143,7 +143,7 @@ pub struct NeedsArgs {
     pub stock: Stock,
 
     /// Choices listed at most in the table; JSON has all
-    #[arg(long, value_name = "N", requires = "buy", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    #[arg(long, value_name = "N", requires = "buy", default_value_t = 20, value_parser = |s: &str| whole::<u32>(s, 1..=500))]
     pub limit: u32,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn run(
         bail!("mlx_lm.lora trains no GGUF files: name the model in an MLX format, such as 4bit");
     }
     let told = LoraSettings::of(Some(&args.training), &LoraConfig::default());
-    let fill = args.training.counted_share()?;
+    let fill = args.training.fill.unwrap_or(1.0);
     let found = varied(&estimator, &machine, &told.options, choice);
     let rows: Vec<VariantRow> =
         found.into_iter().map(|one| row(one, fill, (&run, &machine))).collect();

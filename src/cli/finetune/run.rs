@@ -49,7 +49,7 @@ impl FinetuneRun {
     /// Reads the configuration file, if one is named, and puts the flags over it.
     pub(super) fn of(args: &FinetuneArgs) -> Result<Self> {
         let told = &args.training;
-        let fill = told.counted_share()?;
+        let fill = told.fill.unwrap_or(1.0);
         let file = args.config.as_deref().map(LoraConfig::read).transpose()?.unwrap_or_default();
         let Some(model) = args.model.clone().or_else(|| file.model.clone()) else {
             bail!("no model: name it with --model, or in the configuration file (model:)");
