@@ -18,3 +18,5 @@ mod scenarios;
 mod schema;
 #[path = "../common/signals.rs"]
 mod signals;
+#[cfg(feature = "mlx")]
+mod training;
