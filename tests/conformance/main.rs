@@ -2,6 +2,7 @@
 
 mod assembled;
 mod common_sense;
+mod contexts;
 mod families;
 mod golden;
 mod hostile;

@@ -3,10 +3,10 @@
 
 use super::LlamaSettings;
 use super::alloc::{ComputeGraph, TensorId};
-use super::layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout};
+use super::layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout, RecurrenceKind};
 
 /// Bytes of an element of an intermediate result.
-const F32: u64 = 4;
+pub(super) const F32: u64 = 4;
 
 /// Where the layers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,10 @@ fn kinds(layout: &Layout) -> Vec<Option<u32>> {
     all
 }
 
-struct BatchGraph<'a> {
-    g: ComputeGraph,
+pub(super) struct BatchGraph<'a> {
+    pub(super) g: ComputeGraph,
     layout: &'a Layout,
-    settings: &'a LlamaSettings,
+    pub(super) settings: &'a LlamaSettings,
     place: ComputePlace,
     /// Tokens of the batch.
     n: u64,
@@ -109,7 +109,7 @@ impl<'a> BatchGraph<'a> {
         self.g.buffer_bytes()
     }
 
-    fn row_bytes(&self, features: u64) -> u64 {
+    pub(super) fn row_bytes(&self, features: u64) -> u64 {
         F32 * features * self.n
     }
 
@@ -154,7 +154,7 @@ impl<'a> BatchGraph<'a> {
     }
 
     /// A norm and the product with its weights.
-    fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
+    pub(super) fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let normed = self.g.in_place(bytes, &[x]);
         self.fused(bytes, &[normed])
     }
@@ -174,7 +174,7 @@ impl<'a> BatchGraph<'a> {
         let normed = self.norm(x, bytes);
         let mixed = match layer.attention {
             Some(attention) => self.attend(layer, attention, normed),
-            None => self.recur(layer, normed),
+            None => self.recurrent(layer, normed),
         };
         let mut mixed = self.g.computed(bytes, &[mixed]);
         let mut residual = x;
@@ -185,6 +185,12 @@ impl<'a> BatchGraph<'a> {
             residual = self.g.computed(fewer, &[residual, self.rows]);
         }
         let bytes = self.row_bytes(width);
+        if let Some(hidden) = layer.dense.filter(|_| layer.side_by_side) {
+            let read = if last { self.g.computed(bytes, &[normed, self.rows]) } else { normed };
+            let out = self.dense(hidden, read);
+            let sum = self.g.in_place(bytes, &[out, residual]);
+            return self.g.in_place(bytes, &[sum, mixed]);
+        }
         let x = self.g.in_place(bytes, &[mixed, residual]);
         let normed = self.norm(x, bytes);
         let out = match (layer.experts, layer.dense) {
@@ -255,6 +261,14 @@ impl<'a> BatchGraph<'a> {
             return 0;
         }
         2 * self.settings.cells(layer.window) * a.key_heads * (a.key + a.value)
+    }
+
+    fn recurrent(&mut self, layer: &LayerLayout, x: TensorId) -> TensorId {
+        match layer.recurrence {
+            Some(r) if r.kind == RecurrenceKind::GatedDelta => self.gated_delta(layer, r, x),
+            Some(r) => self.scan(layer, r, x),
+            None => self.recur(layer, x),
+        }
     }
 
     /// A layer with a state in place of keys and values, approximately: its projections, the convolution over them, and
