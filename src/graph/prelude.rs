@@ -7,7 +7,7 @@ pub use crate::graph::masks::MaskRule;
 pub use crate::graph::nn::{
     Conv1d, Embedding, GemmaNorm, Head, LayerNorm, Linear, MultiLinear, Norm, OffsetNorm, RmsNorm,
     RopeModule, RopeScaling, SwitchGlu, SwitchLinear, SwitchMlp, UnitNorm, activations, attend,
-    yarn_attention_scale,
+    causal_scores, yarn_attention_scale,
 };
 pub use crate::graph::op::{Kernel, Reduction, Unary};
 pub use crate::graph::params::{ModuleId, ModuleKind, ParamBuilder, Part};

@@ -208,6 +208,14 @@ impl Config {
         Ok(self.opt_dim(key)?.unwrap_or(default))
     }
 
+    /// A dimension with the family's default that may not be zero.
+    ///
+    /// # Errors
+    /// When it is zero or out of range.
+    pub fn positive_or(&self, key: &str, default: u64) -> Result<u64, ConfigError> {
+        if self.opt_dim(key)?.is_some() { self.positive(key) } else { Ok(default) }
+    }
+
     /// A number, or `None` when absent.
     ///
     /// # Errors

@@ -25,12 +25,12 @@ impl LayerCache for ArraysCache {
         0
     }
 
-    fn slots(&self) -> Vec<Option<Slot>> {
-        self.slots.clone()
+    fn arrays(&self) -> &[Option<Slot>] {
+        &self.slots
     }
 
-    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        self.slots.iter_mut().collect()
+    fn arrays_mut(&mut self) -> &mut [Option<Slot>] {
+        &mut self.slots
     }
 
     fn holds_keys(&self) -> Vec<bool> {
@@ -42,15 +42,12 @@ impl LayerCache for ArraysCache {
     fn advance_singly(&mut self, _calls: u32) {}
 
     fn state<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
-        self.slots.get(i).copied().flatten().map(|s| s.var(t))
+        self.array(t, i)
     }
 
     fn set_state(&mut self, i: usize, value: Var<'_>) {
-        match self.slots.get_mut(i) {
-            Some(slot) => *slot = Some(Slot::of(value)),
-            None => {
-                value.tape().fail("this cache holds no states");
-            }
+        if !self.set_array(i, value) {
+            value.tape().fail("this cache holds no states");
         }
     }
 }

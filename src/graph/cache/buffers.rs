@@ -1,15 +1,12 @@
-//! KvBuffers of keys and values, as several classes keep them.
+//! Buffers of keys and values, as several classes keep them.
 
 use super::slot::dense;
 use super::{KvArray, STEP, Slot};
 use crate::graph::tape::{Tape, Var, concat};
 
-/// The buffers of a layer; both are set by the first call.
+/// The buffers of keys and of values of a layer; both are set by the first call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct KvBuffers {
-    pub keys: Option<Slot>,
-    pub values: Option<Slot>,
-}
+pub(super) struct KvBuffers(pub [Option<Slot>; 2]);
 
 /// How buffers change before new tokens are written.
 pub(super) struct Growth {
@@ -52,23 +49,14 @@ fn grown<'t>(old: Option<Slot>, like: Var<'t>, growth: &Growth) -> Var<'t> {
 }
 
 impl KvBuffers {
-    pub fn slots(&self) -> Vec<Option<Slot>> {
-        vec![self.keys, self.values]
-    }
-
-    pub fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        vec![&mut self.keys, &mut self.values]
-    }
-
     /// Tokens that they have room for.
     pub fn capacity(&self) -> Option<u32> {
-        self.keys.map(|s| s.shape.dim(2))
+        self.0[0].map(|s| s.shape.dim(2))
     }
 
     /// Gives them room for so many tokens, by shapes alone.
     pub fn resize(&mut self, tokens: u32) {
-        self.keys = self.keys.map(|s| s.resized(tokens));
-        self.values = self.values.map(|s| s.resized(tokens));
+        self.0 = self.0.map(|slot| slot.map(|s| s.resized(tokens)));
     }
 
     /// Grows them for `new` tokens behind `used`, by shapes alone.
@@ -80,12 +68,12 @@ impl KvBuffers {
 
     /// The buffers on the tape, if they are set.
     pub fn vars<'t>(&self, t: &'t Tape<'t>) -> Option<(Var<'t>, Var<'t>)> {
-        Some((self.keys?.var(t), self.values?.var(t)))
+        let [keys, values] = self.0;
+        Some((keys?.var(t), values?.var(t)))
     }
 
     pub fn set(&mut self, keys: Var<'_>, values: Var<'_>) {
-        self.keys = Some(Slot::of(keys));
-        self.values = Some(Slot::of(values));
+        self.0 = [keys, values].map(|x| Some(Slot::of(x)));
     }
 
     /// The first `tokens` tokens, if they are set.
@@ -103,7 +91,7 @@ impl KvBuffers {
     ) -> (KvArray<'t>, KvArray<'t>) {
         let new = keys.dim(2);
         let (k, v) = match growth(self.capacity(), used, new) {
-            Some(g) => (grown(self.keys, keys, &g), grown(self.values, values, &g)),
+            Some(g) => (grown(self.0[0], keys, &g), grown(self.0[1], values, &g)),
             None => self.vars(keys.tape()).unwrap_or((keys, values)),
         };
         let (k, v) = (k.slice_update(keys, 2, used), v.slice_update(values, 2, used));

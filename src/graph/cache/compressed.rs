@@ -42,16 +42,6 @@ impl CompressedCache {
         1 + self.spec.closed.len() + i.min(1)
     }
 
-    fn var<'t>(&self, t: &'t Tape<'t>, slot: usize) -> Option<Var<'t>> {
-        self.slots.get(slot).copied().flatten().map(|s| s.var(t))
-    }
-
-    fn set(&mut self, slot: usize, value: Var<'_>) {
-        if let Some(s) = self.slots.get_mut(slot) {
-            *s = Some(Slot::of(value));
-        }
-    }
-
     /// Tokens seen so far.
     #[must_use]
     pub fn offset(&self) -> u32 {
@@ -66,9 +56,9 @@ impl CompressedCache {
 
     /// Appends rows to the window, keeps its last rows and returns all.
     pub fn update_window<'t>(&mut self, rows: Var<'t>) -> Var<'t> {
-        let window = append(self.var(rows.tape(), 0), rows);
+        let window = append(self.array(rows.tape(), 0), rows);
         let kept = window.last(1, self.spec.window.unwrap_or(u32::MAX));
-        self.set(0, kept);
+        self.set_array(0, kept);
         self.offset = self.offset.saturating_add(rows.dim(1));
         window
     }
@@ -81,25 +71,25 @@ impl CompressedCache {
     /// The rows of the closed groups in array `i`, if a group has been closed.
     #[must_use]
     pub fn closed<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
-        self.var(t, self.closed_slot(i))
+        self.array(t, self.closed_slot(i))
     }
 
     /// Appends rows of closed groups to array `i` and returns all.
     pub fn close<'t>(&mut self, i: usize, rows: Var<'t>) -> Var<'t> {
         let all = append(self.closed(rows.tape(), i), rows);
-        self.set(self.closed_slot(i), all);
+        self.set_array(self.closed_slot(i), all);
         all
     }
 
     /// Array `i` (0 or 1) of the open group.
     #[must_use]
     pub fn pending<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
-        self.var(t, self.pending_slot(i))
+        self.array(t, self.pending_slot(i))
     }
 
     /// Sets array `i` of the open group.
     pub fn set_pending(&mut self, i: usize, value: Var<'_>) {
-        self.set(self.pending_slot(i), value);
+        self.set_array(self.pending_slot(i), value);
     }
 }
 
@@ -112,12 +102,12 @@ impl LayerCache for CompressedCache {
         self.offset
     }
 
-    fn slots(&self) -> Vec<Option<Slot>> {
-        self.slots.clone()
+    fn arrays(&self) -> &[Option<Slot>] {
+        &self.slots
     }
 
-    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        self.slots.iter_mut().collect()
+    fn arrays_mut(&mut self) -> &mut [Option<Slot>] {
+        &mut self.slots
     }
 
     /// The window and the closed groups are keys and values; the open group is a state.

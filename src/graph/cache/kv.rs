@@ -25,16 +25,12 @@ impl LayerCache for KvCache {
         self.offset
     }
 
-    fn slots(&self) -> Vec<Option<Slot>> {
-        self.buffers.slots()
+    fn arrays(&self) -> &[Option<Slot>] {
+        &self.buffers.0
     }
 
-    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        self.buffers.slots_mut()
-    }
-
-    fn holds_keys(&self) -> Vec<bool> {
-        vec![true; 2]
+    fn arrays_mut(&mut self) -> &mut [Option<Slot>] {
+        &mut self.buffers.0
     }
 
     fn advance(&mut self, new: u32) {

@@ -16,14 +16,46 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
     /// Tokens seen so far.
     fn offset(&self) -> u32;
 
-    /// The arrays, absent ones included.
-    fn slots(&self) -> Vec<Option<Slot>>;
+    /// The arrays of its own, absent ones included. A class has such arrays or parts, not both.
+    fn arrays(&self) -> &[Option<Slot>] {
+        &[]
+    }
 
-    /// The arrays to be replaced, in the order of [`LayerCache::slots`].
-    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>>;
+    /// The arrays of its own, to be replaced.
+    fn arrays_mut(&mut self) -> &mut [Option<Slot>] {
+        &mut []
+    }
+
+    /// Its arrays and those of its parts, absent ones included.
+    fn slots(&self) -> Vec<Option<Slot>> {
+        let parts = self.parts().iter().flat_map(|c| c.slots());
+        self.arrays().iter().copied().chain(parts).collect()
+    }
 
     /// For every slot of [`LayerCache::slots`], whether it holds keys or values (and not a state).
-    fn holds_keys(&self) -> Vec<bool>;
+    fn holds_keys(&self) -> Vec<bool> {
+        let own = self.arrays().iter().map(|_| true);
+        own.chain(self.parts().iter().flat_map(|c| c.holds_keys())).collect()
+    }
+
+    /// The arrays to be replaced, in the order of [`LayerCache::slots`].
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        if self.parts().is_empty() {
+            return self.arrays_mut().iter_mut().collect();
+        }
+        self.parts_mut().iter_mut().flat_map(|c| c.slots_mut()).collect()
+    }
+
+    /// Array `i` of its own on the tape, if it is set.
+    fn array<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
+        self.arrays().get(i).copied().flatten().map(|s| s.var(t))
+    }
+
+    /// Sets array `i` of its own; false where there is none.
+    fn set_array(&mut self, i: usize, value: Var<'_>) -> bool {
+        let slot = self.arrays_mut().get_mut(i);
+        slot.map(|slot| *slot = Some(Slot::of(value))).is_some()
+    }
 
     /// Moves the cache on by one call of `tokens` tokens without recording operations. The cache must have been
     /// through a traced call, which fixes the shapes of its arrays.

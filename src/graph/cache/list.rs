@@ -1,6 +1,6 @@
 //! `CacheList`: several caches of one layer.
 
-use super::{Cache, CacheKind, LayerCache, Slot, plain_mask};
+use super::{Cache, CacheKind, LayerCache, plain_mask};
 use crate::graph::tape::{Mask, Tape};
 
 /// Several caches of one layer, the first of which knows the position.
@@ -23,18 +23,6 @@ impl LayerCache for CacheList {
 
     fn offset(&self) -> u32 {
         self.parts.first().map_or(0, |c| c.offset())
-    }
-
-    fn slots(&self) -> Vec<Option<Slot>> {
-        self.parts.iter().flat_map(|c| c.slots()).collect()
-    }
-
-    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        self.parts.iter_mut().flat_map(|c| c.slots_mut()).collect()
-    }
-
-    fn holds_keys(&self) -> Vec<bool> {
-        self.parts.iter().flat_map(|c| c.holds_keys()).collect()
     }
 
     fn advance(&mut self, tokens: u32) {

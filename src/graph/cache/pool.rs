@@ -20,16 +20,6 @@ impl PoolCache {
         Self { ratio: ratio.max(1), width, open: 0, slots: vec![None; 3] }
     }
 
-    fn var<'t>(&self, t: &'t Tape<'t>, slot: usize) -> Option<Var<'t>> {
-        self.slots.get(slot).copied().flatten().map(|s| s.var(t))
-    }
-
-    fn set(&mut self, slot: usize, value: Var<'_>) {
-        if let Some(s) = self.slots.get_mut(slot) {
-            *s = Some(Slot::of(value));
-        }
-    }
-
     /// Pooled rows so far.
     #[must_use]
     pub fn rows(&self) -> u32 {
@@ -48,7 +38,7 @@ impl PoolCache {
             if self.slots[i].is_none() {
                 let (shape, dtype) = (x.shape().with(1, self.ratio), x.dtype());
                 let zeros = t.full(shape, 0.0, dtype);
-                self.set(i, zeros);
+                self.set_array(i, zeros);
             }
         }
         let (before, total) = (self.open, n.saturating_add(self.open));
@@ -57,7 +47,7 @@ impl PoolCache {
             for (i, &x) in new.iter().enumerate() {
                 self.write(i, x, before);
             }
-            let whole = [self.var(t, 0).unwrap_or(new[0]), self.var(t, 1).unwrap_or(new[1])];
+            let whole = [self.array(t, 0).unwrap_or(new[0]), self.array(t, 1).unwrap_or(new[1])];
             return (self.open == 0)
                 .then(|| (whole, (offset.saturating_add(1)).saturating_sub(self.ratio)));
         }
@@ -66,7 +56,7 @@ impl PoolCache {
         let mut start = before;
         if usable > 0 {
             for (i, x) in ready.iter_mut().enumerate() {
-                let old = self.var(t, i).unwrap_or(*x).slice(1, 0, before);
+                let old = self.array(t, i).unwrap_or(*x).slice(1, 0, before);
                 let fresh = (*x).slice(1, 0, usable - before);
                 *x = concat([old, fresh], 1);
             }
@@ -82,18 +72,18 @@ impl PoolCache {
     }
 
     fn write(&mut self, i: usize, rows: Var<'_>, at: u32) {
-        let buffer = self.var(rows.tape(), i).unwrap_or(rows).slice_update(rows, 1, at);
-        self.set(i, buffer);
+        let buffer = self.array(rows.tape(), i).unwrap_or(rows).slice_update(rows, 1, at);
+        self.set_array(i, buffer);
     }
 
     /// Appends pooled rows, if there are new ones, and returns all.
     pub fn append<'t>(&mut self, t: &'t Tape<'t>, rows: Option<Var<'t>>) -> Option<Var<'t>> {
-        let all = match (self.var(t, 2), rows) {
+        let all = match (self.array(t, 2), rows) {
             (old, None) => return old,
             (None, Some(new)) => new,
             (Some(old), Some(new)) => concat([old, new], 1),
         };
-        self.set(2, all);
+        self.set_array(2, all);
         Some(all)
     }
 }
@@ -107,12 +97,12 @@ impl LayerCache for PoolCache {
         self.rows()
     }
 
-    fn slots(&self) -> Vec<Option<Slot>> {
-        self.slots.clone()
+    fn arrays(&self) -> &[Option<Slot>] {
+        &self.slots
     }
 
-    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        self.slots.iter_mut().collect()
+    fn arrays_mut(&mut self) -> &mut [Option<Slot>] {
+        &mut self.slots
     }
 
     /// The pooled rows are keys; the buffers of the open group are states.

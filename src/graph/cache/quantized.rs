@@ -20,7 +20,7 @@ impl QuantizedKvCache {
     /// `KVCache.to_quantized`: packs the whole buffers of a cache with `offset` tokens.
     pub fn from_kv(t: &Tape<'_>, kv: &KvBuffers, offset: u32, packing: Packing) -> Self {
         let mut arrays = [None; 6];
-        for (i, slot) in kv.slots().into_iter().enumerate() {
+        for (i, slot) in kv.0.iter().enumerate() {
             if let Some(s) = slot {
                 let packed = s.var(t).quantize(packing);
                 store(&mut arrays[3 * i..3 * i + 3], packed);
@@ -82,7 +82,7 @@ impl QuantizedKvCache {
     /// The cache that `from_kv` would give, by shapes alone.
     pub fn by_shape(kv: &KvBuffers, offset: u32, packing: Packing) -> Self {
         let mut arrays = [None; 6];
-        for (i, slot) in kv.slots().into_iter().enumerate() {
+        for (i, slot) in kv.0.into_iter().enumerate() {
             let Some(s) = slot else { continue };
             let wide = s.shape.dim(3);
             let words = (u64::from(wide) * u64::from(packing.bits) / 32) as u32;
@@ -105,16 +105,12 @@ impl LayerCache for QuantizedKvCache {
         self.offset
     }
 
-    fn slots(&self) -> Vec<Option<Slot>> {
-        self.arrays.to_vec()
+    fn arrays(&self) -> &[Option<Slot>] {
+        &self.arrays
     }
 
-    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        self.arrays.iter_mut().collect()
-    }
-
-    fn holds_keys(&self) -> Vec<bool> {
-        vec![true; 6]
+    fn arrays_mut(&mut self) -> &mut [Option<Slot>] {
+        &mut self.arrays
     }
 
     fn advance(&mut self, new: u32) {

@@ -10,10 +10,8 @@ use crate::graph::parts::prelude::*;
 /// `bailing_moe_linear`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
-    let query = c.positive("num_attention_heads")?;
-    let kv = c.positive("num_key_value_heads")?;
-    let full = Heads { query, kv, dim: head_dim(c, o.width, query)? };
-    let linear = Heads { query, kv: query, dim: o.width / query };
+    let full = Heads::sized(c, o.width)?;
+    let linear = Heads { query: full.query, kv: full.query, dim: o.width / full.query };
     let part = c.number_or("partial_rotary_factor", 1.0)?;
     let traditional = c.bool_or("rope_traditional", false)?;
     let rotated = |h: Heads| (h.dim as f64 * part) as u64;

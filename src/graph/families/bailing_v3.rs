@@ -3,6 +3,7 @@
 
 use super::bailing_moe::{LayerGroups, WORD_EMBEDDINGS};
 use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalize_keys};
+use crate::graph::parts::kimi_delta::{KimiDeltaDims, short_conv, zeros};
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
@@ -51,7 +52,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         )
     };
     let groups = LayerGroups::read(c, o.layers)?;
-    let delta = DeltaSettings::read(c)?;
+    let delta = KimiDeltaDims {
+        width: o.width,
+        heads: c.positive("num_attention_heads")?,
+        dim: c.dim_or("head_dim", 128)?,
+        kernel: KimiDeltaDims::kernel(c, Some(4))?,
+    };
+    let bound = c.number_or("kda_lower_bound", -5.0)?;
     let dims = MlaDims::required(c, o.width)?;
     let scaling = RopeScaling::read(c, "rope_scaling")?;
     let theta = c.number_or("rope_theta", 6e6)?;
@@ -70,9 +77,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mixer: Box<dyn Mixer> = if global {
             let attention = LatentAttention::named(p, ["attention", "dense"], dims, latent.clone());
             let gate = Linear::new(p, "attention.g_proj", o.width, dims.heads, false);
-            Box::new(attention.with_head_gate(gate))
+            Box::new(attention.with_gate(OutputGate::WideHeads(gate)))
         } else {
-            Box::new(WholeDelta::new(p, o.width, o.eps, delta))
+            Box::new(WholeDelta::new(p, delta, o.eps, bound))
         };
         let mlp: Box<dyn FeedForward> = if i >= first {
             Box::new(moe.layer(p, o.width))
@@ -100,30 +107,6 @@ fn quant_override(path: &str, groups: &LayerGroups) -> QuantOverride {
     if latent || whole.contains(&name) { QuantOverride::Keep } else { QuantOverride::Default }
 }
 
-/// Settings of the delta layers.
-#[derive(Clone, Copy, Debug)]
-struct DeltaSettings {
-    heads: u64,
-    dim: u64,
-    kernel: u64,
-    bound: f64,
-}
-
-impl DeltaSettings {
-    fn read(c: &Config) -> Result<Self, ConfigError> {
-        let kernel = c.dim_or("short_conv_kernel_size", 4)?;
-        if kernel < 2 {
-            return Err(c.invalid("short_conv_kernel_size", "a whole number of at least 2"));
-        }
-        Ok(Self {
-            heads: c.positive("num_attention_heads")?,
-            dim: c.dim_or("head_dim", 128)?,
-            kernel,
-            bound: c.number_or("kda_lower_bound", -5.0)?,
-        })
-    }
-}
-
 /// Kimi Delta Attention whose decay and output gate are whole projections.
 struct WholeDelta {
     parts: [(Linear, Conv1d); 3],
@@ -134,56 +117,51 @@ struct WholeDelta {
     dt_bias: ModuleId,
     norm: RmsNorm,
     out: Linear,
-    settings: DeltaSettings,
+    dims: KimiDeltaDims,
+    /// Lower bound of the logarithm of the decay.
+    bound: f64,
 }
 
 impl WholeDelta {
-    fn new(p: &mut ParamBuilder, width: u64, eps: f64, s: DeltaSettings) -> Self {
+    fn new(p: &mut ParamBuilder, s: KimiDeltaDims, eps: f64, bound: f64) -> Self {
         let n = s.heads * s.dim;
         p.scope("attention", |p| Self {
             parts: ["q", "k", "v"].map(|name| {
                 let conv = Conv1d::depthwise(p, &format!("{name}_conv1d"), n, s.kernel, false);
-                (Linear::new(p, &format!("{name}_proj"), width, n, false), conv)
+                (Linear::new(p, &format!("{name}_proj"), s.width, n, false), conv)
             }),
-            f: Linear::new(p, "f_proj", width, n, false),
-            beta: Linear::new(p, "b_proj", width, s.heads, false),
-            gate: Linear::new(p, "g_proj", width, n, false),
+            f: Linear::new(p, "f_proj", s.width, n, false),
+            beta: Linear::new(p, "b_proj", s.width, s.heads, false),
+            gate: Linear::new(p, "g_proj", s.width, n, false),
             a_log: p.raw("A_log", &[s.heads]),
             dt_bias: p.raw("dt_bias", &[n]),
             norm: RmsNorm::new(p, "o_norm", s.dim, eps),
-            out: Linear::new(p, "o_proj", n, width, false),
-            settings: s,
+            out: Linear::new(p, "o_proj", n, s.width, false),
+            dims: s,
+            bound,
         })
-    }
-
-    /// The convolved projection `i`, whose last inputs are state `i` of the cache.
-    fn convolved<'t>(&self, x: Var<'t>, cache: &mut Cache, i: usize) -> Var<'t> {
-        let keep = self.settings.kernel as u32 - 1;
-        let (linear, conv) = &self.parts[i];
-        let x = linear.forward(x);
-        let past = match cache.state(x.tape(), i) {
-            Some(past) => past,
-            None => x.tape().full(x.shape().with(1, keep), 0.0, x.dtype()),
-        };
-        let input = concat([past, x], 1);
-        cache.set_state(i, input.last(1, keep).contiguous());
-        activations::silu(conv.forward(input))
     }
 }
 
 impl Mixer for WholeDelta {
     fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let t = x.tape();
-        let s = &self.settings;
+        let d = &self.dims;
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let heads = [b, n, s.heads as i64, s.dim as i64];
-        let [q, k, v] = [0, 1, 2].map(|i| self.convolved(x, cache, i).reshape(&heads));
+        let heads = [b, n, d.heads as i64, d.dim as i64];
+        let keep = d.kernel as u32 - 1;
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let (linear, conv) = &self.parts[i];
+            let x = linear.forward(x);
+            let past = cache.state(t, i).unwrap_or_else(|| zeros(x, keep));
+            short_conv(conv, x, past, keep, (cache, i)).reshape(&heads)
+        });
         let (q, k) = normalize_keys(q, k);
         let step = self.f.forward(x).reshape(&heads);
         let beta = self.beta.forward(x).astype(DType::F32).sigmoid();
         let a_log = t.weight(self.a_log).reshape(&[heads[2], 1]);
         let dt_bias = t.weight(self.dt_bias).reshape(&heads[2..]);
-        let g = bounded_decay(a_log, step, dt_bias, s.bound);
+        let g = bounded_decay(a_log, step, dt_bias, self.bound);
         let y = delta_rule([q, k, v, g, beta], cache, 3);
         let gate = self.gate.forward(x).reshape(&heads);
         let y = self.norm.forward(y);

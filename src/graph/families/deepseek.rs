@@ -1,16 +1,13 @@
 //! DeepSeek MoE (the first one): Llama's attention, softmax-routed experts with a bare router matrix, shared experts.
 
+use super::deepseek_v3::RoutedLayers;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
-        ..Outline::new(
-            c.dim_or("hidden_size", 4096)?,
-            layer_count_or(c, 30)?,
-            c.dim_or("vocab_size", 102_400)?,
-        )
+        ..Outline::read_or(c, [4096, 30, 102_400])?
     };
     let query = c.dim_or("num_attention_heads", 32)?.max(1);
     if o.width % query != 0 {
@@ -26,7 +23,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
         let mlp: Box<dyn FeedForward> = match &moe {
-            Some(moe) if i >= moe.first && i % moe.every == 0 => Box::new(moe.layer(p, o.width)),
+            Some(moe) if moe.layers.at(i) => Box::new(moe.layer(p, o.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
         };
         Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
@@ -55,8 +52,7 @@ struct Moe {
     experts: Experts,
     hidden: u64,
     shared: Option<u64>,
-    first: u64,
-    every: u64,
+    layers: RoutedLayers,
 }
 
 impl Moe {
@@ -65,16 +61,11 @@ impl Moe {
             return Ok(None);
         }
         let hidden = c.dim_or("moe_intermediate_size", 1407)?;
-        let every = c.dim_or("moe_layer_freq", 1)?;
-        if every == 0 {
-            return Err(c.invalid("moe_layer_freq", "a whole number of at least 1"));
-        }
         Ok(Some(Self {
             experts: experts(c, "n_routed_experts", "num_experts_per_tok")?,
             hidden,
             shared: c.opt_dim("n_shared_experts")?.map(|n| n * hidden),
-            first: c.dim_or("first_k_dense_replace", 0)?,
-            every,
+            layers: RoutedLayers::read(c, 0)?,
         }))
     }
 

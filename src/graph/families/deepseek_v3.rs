@@ -73,15 +73,7 @@ fn build_layers<M: Mixer + 'static>(
 pub(super) fn outline(c: &Config) -> Result<Outline, ConfigError> {
     Ok(Outline {
         eps: c.number_or("rms_norm_eps", 1e-6)?,
-        max_context: c.opt_dim("max_position_embeddings")?,
-        ..Outline::new(
-            c.dim_or("hidden_size", 4096)?,
-            match c.opt_dim("num_hidden_layers")? {
-                Some(_) => layer_count(c)?,
-                None => 30,
-            },
-            c.dim_or("vocab_size", 102_400)?,
-        )
+        ..Outline::read_or(c, [4096, 30, 102_400])?
     })
 }
 
@@ -95,10 +87,7 @@ pub(super) struct RoutedLayers {
 impl RoutedLayers {
     /// Reads `first_k_dense_replace` and `moe_layer_freq`.
     pub(super) fn read(c: &Config, first: u64) -> Result<Self, ConfigError> {
-        let every = c.dim_or("moe_layer_freq", 1)?;
-        if every == 0 {
-            return Err(c.invalid("moe_layer_freq", "a whole number of at least 1"));
-        }
+        let every = c.positive_or("moe_layer_freq", 1)?;
         Ok(Self { first: c.dim_or("first_k_dense_replace", first)?, every })
     }
 

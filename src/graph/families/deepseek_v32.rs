@@ -1,14 +1,13 @@
-//! DeepSeek-V3.2 and GLM-5: latent attention over the tokens that an indexer chooses.
-//!
-//! The indexer scores all earlier tokens with a few small heads and keeps `index_topk` of them. Its keys stand in a
-//! second cache, whose values are zeros of the same shape.
+//! DeepSeek-V3.2 and GLM-5: latent attention over the tokens that an indexer chooses, whose cache has values that are
+//! zeros of the shape of its keys.
 
 use super::deepseek_v3::build_with;
 use crate::graph::parts::prelude::*;
+use crate::graph::parts::sparse_latent::SparseLatent;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let cache = CacheKind::List(vec![CacheKind::Kv, CacheKind::Kv]);
-    build_with(c, p, cache, |p, dims| SparseAttention::new(c, p, dims))
+    build_with(c, p, cache, |p, dims| SparseLatent::new(c, p, dims, true).map(SparseAttention))
 }
 
 /// `glm_moe_dsa`: the same with `rope_parameters`; every size must be given.
@@ -47,164 +46,11 @@ pub(super) fn build_glm(c: &Config, p: &mut ParamBuilder) -> Result<Built, Confi
     build(&c, p)
 }
 
-/// Chooses the tokens that attention reads.
-#[derive(Debug)]
-pub(super) struct Indexer {
-    heads: u64,
-    dim: u64,
-    chosen: u32,
-    wq_b: Linear,
-    wk: Linear,
-    k_norm: LayerNorm,
-    weights: Linear,
-    rope: RopeModule,
-    /// Whether its cache has values, zeros as large as the keys.
-    values: bool,
-}
-
-impl Indexer {
-    /// With a cache that holds keys only.
-    pub(super) fn without_values(self) -> Self {
-        Self { values: false, ..self }
-    }
-
-    /// Declares the tensors under `indexer`.
-    pub(super) fn new(
-        c: &Config,
-        p: &mut ParamBuilder,
-        width: u64,
-        q_rank: u64,
-        rope: RopeModule,
-    ) -> Result<Self, ConfigError> {
-        let (heads, dim) = (c.dim_or("index_n_heads", 64)?, c.dim_or("index_head_dim", 128)?);
-        let chosen = match c.dim_or("index_topk", 2048)? {
-            0 => return Err(c.invalid("index_topk", "a whole number of at least 1")),
-            n => n as u32,
-        };
-        Ok(p.scope("indexer", |p| Self {
-            heads,
-            dim,
-            chosen,
-            wq_b: Linear::new(p, "wq_b", q_rank, heads * dim, false),
-            wk: Linear::new(p, "wk", width, dim, false),
-            k_norm: LayerNorm::new(p, "k_norm", dim, 1e-5, true),
-            weights: Linear::new(p, "weights_proj", width, heads, false),
-            rope,
-            values: true,
-        }))
-    }
-
-    /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
-    pub(super) fn choose<'t>(
-        &self,
-        x: Var<'t>,
-        low: Var<'t>,
-        mask: Mask<'t>,
-        cache: &mut Cache,
-    ) -> Option<Var<'t>> {
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let q = self.wq_b.forward(low).reshape(&[b, n, self.heads as i64, self.dim as i64]);
-        let q = q.swapaxes(1, 2);
-        let k = self.k_norm.forward(self.wk.forward(x)).reshape(&[b, 1, n, self.dim as i64]);
-        let offset = cache.offset();
-        let q = self.rope.forward(q, offset);
-        let k = self.rope.forward(k, offset);
-        let nothing = || x.tape().full(k.shape().with(-1, 0), 0.0, k.dtype());
-        let (k, _) = if self.values { cache.update(k, k) } else { cache.update(k, nothing()) };
-        let k = k.dense(x.tape());
-        if let Some((keys, _)) = cache.stored(x.tape()).filter(|_| self.values) {
-            cache.store(keys, keys.zeros_like());
-        }
-        if k.dim(2) <= self.chosen {
-            return None;
-        }
-        let scores = q.matmul(k.swapaxes(-1, -2)).maximum(0i64);
-        let weights = self.weights.forward(x);
-        let factor = (self.heads as f64).powf(-0.5) * (self.dim as f64).powf(-0.5);
-        let weights = (weights * factor).swapaxes(-1, -2).expand_dims(&[-1]);
-        let scores = scores * weights;
-        let mut scores = if n > 1 { sum_heads(scores) } else { scores.sum(1, true) };
-        if let Mask::Array(m) = mask {
-            scores = m.select(scores, f64::NEG_INFINITY);
-        }
-        let order = scores.argpartition(-i64::from(self.chosen), -1);
-        Some(order.last(-1, self.chosen))
-    }
-}
-
-/// Python's `sum` over the heads, one after the other.
-fn sum_heads(scores: Var<'_>) -> Var<'_> {
-    let mut total = scores.slice(1, 0, 1) + 0i64;
-    for h in 1..scores.dim(1) {
-        total = total + scores.slice(1, h, h + 1);
-    }
-    total
-}
-
 /// Latent attention over chosen tokens.
-#[derive(Debug)]
-struct SparseAttention {
-    latent: LatentAttention,
-    indexer: Indexer,
-}
-
-impl SparseAttention {
-    fn new(c: &Config, p: &mut ParamBuilder, d: MlaDims) -> Result<Self, ConfigError> {
-        let Some(q_rank) = d.q_rank else {
-            return Err(c.invalid("q_lora_rank", "a rank; the indexer reads the low-rank queries"));
-        };
-        let scaling = RopeScaling::read(c, "rope_scaling")?;
-        let base = c.number_or("rope_theta", 10_000.0)?;
-        let max = Some(c.dim_or("max_position_embeddings", 2048)?);
-        let traditional = c.bool_or("indexer_rope_interleave", false)?;
-        let rope = RopeModule::new(d.rope, base, traditional, scaling.as_ref(), max)?;
-        let latent = LatentAttention::new(c, p, d, 1e-6)?;
-        let indexer = p.scope("self_attn", |p| Indexer::new(c, p, d.width, q_rank, rope))?;
-        Ok(Self { latent, indexer })
-    }
-}
+struct SparseAttention(SparseLatent);
 
 impl Mixer for SparseAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let t = x.tape();
-        let Latents { low, queries, rows: [latent, k_pe] } =
-            self.latent.prepared(x, cache.offset());
-        let (latent, k_pe) = cache.part(0).update(latent, k_pe);
-        let (mut latent, mut k_pe) = (latent.dense(t), k_pe.dense(t));
-        let chosen = self.indexer.choose(x, low.unwrap_or(x), mask, cache.part(1));
-        tie(t, cache);
-
-        let mut mask = mask;
-        match chosen {
-            Some(indices) if x.dim(1) == 1 => {
-                latent = pick(latent, indices);
-                k_pe = pick(k_pe, indices);
-                if let Mask::Array(m) = mask {
-                    mask = Mask::Array(m.take_along_axis(indices, -1));
-                }
-            }
-            Some(indices) => mask = Mask::Array(sparse_mask(indices, latent.dim(2), mask)),
-            None => {}
-        }
-        let y = self.latent.attend(queries, [latent, k_pe], mask);
-        self.latent.project(Heads::join(y))
-    }
-}
-
-/// The rows `indices` of `x [batch, 1, tokens, width]`.
-pub(super) fn pick<'t>(x: Var<'t>, indices: Var<'t>) -> Var<'t> {
-    let rows = indices.at(2, 0).expand_dims(&[-1]);
-    let rows = rows.broadcast_to(rows.shape().with(-1, x.dim(-1)));
-    x.take_along_axis(rows, 2)
-}
-
-/// True where a query may see one of its chosen keys.
-pub(super) fn sparse_mask<'t>(indices: Var<'t>, keys: u32, mask: Mask<'t>) -> Var<'t> {
-    let t = indices.tape();
-    let nothing = t.full(indices.shape().with(-1, keys), 0.0, DType::Bool);
-    let chosen = nothing.put_along_axis(indices, t.scalar(1.0, DType::Bool), -1, false);
-    match mask {
-        Mask::Array(m) => chosen & m,
-        Mask::None | Mask::Causal => chosen,
+        self.0.project(Heads::join(self.0.attend(x, mask, cache, &mut None)))
     }
 }

@@ -5,9 +5,7 @@ use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
-    let query = c.positive("num_attention_heads")?;
-    let kv = c.positive("num_key_value_heads")?;
-    let heads = Heads { query, kv, dim: head_dim(c, o.width, query)? };
+    let heads = Heads::sized(c, o.width)?;
     let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, o.max_context)?;
     let hidden = c.positive("intermediate_size")?;
     let bias = c.bool_or("mlp_bias", false)?;

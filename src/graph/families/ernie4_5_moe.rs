@@ -4,9 +4,7 @@ use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool("tie_word_embeddings")?)?;
-    let query = c.positive("num_attention_heads")?;
-    let kv = c.positive("num_key_value_heads")?;
-    let heads = Heads { query, kv, dim: head_dim(c, o.width, query)? };
+    let heads = Heads::sized(c, o.width)?;
     let rope = RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 10_000.0)?);
     let bias = c.bool_or("use_bias", false)?;
     let hidden = c.positive("intermediate_size")?;
@@ -19,10 +17,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let shared = Some(c.dim_or("moe_num_shared_experts", 0)?).filter(|&n| n > 0);
     let first = bound(c, "moe_layer_start_index", Iterator::min)?.unwrap_or(0);
     let last = bound(c, "moe_layer_end_index", Iterator::max)?.unwrap_or(o.layers - 1);
-    let interval = c.dim_or("moe_layer_interval", 1)?;
-    if interval == 0 {
-        return Err(c.invalid("moe_layer_interval", "a whole number of at least 1"));
-    }
+    let interval = c.positive_or("moe_layer_interval", 1)?;
     let routing = ScoreRouting::new(experts.chosen).divided(Divisor::SumAtLeast(1e-12));
     let routing = match c.opt_str("moe_gate_act")?.unwrap_or("softmax") {
         "softmax" => routing.softmax(),

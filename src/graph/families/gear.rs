@@ -118,10 +118,7 @@ impl Settings {
                 c.opt_dim("max_position_embeddings")?,
             )?,
             window_rope: RopeModule::plain(heads.dim, false, local),
-            kernel: match c.dim_or("conv_L_cache", 3)? {
-                0 => return Err(c.invalid("conv_L_cache", "a whole number of at least 1")),
-                n => n,
-            },
+            kernel: c.positive_or("conv_L_cache", 3)?,
         })
     }
 }
@@ -147,20 +144,13 @@ impl GearAttention {
 
     /// Unfused attention with capped scores.
     fn capped<'t>(&self, [q, k, v]: [Var<'t>; 3], mask: Mask<'t>, cap: f64) -> Var<'t> {
-        let t = q.tape();
         let repeats = (self.heads.query / self.heads.kv.max(1)) as u32;
         let (k, v) = (repeat_heads(k, repeats), repeat_heads(v, repeats));
         let mut scores = cap_scores((q * self.scale).matmul(k.swapaxes(-1, -2)), cap);
         let mask = match mask {
             Mask::None => None,
             Mask::Array(m) => Some(m),
-            Mask::Causal => {
-                let (queries, keys) = (scores.dim(-2), scores.dim(-1));
-                let rows = t.arange(keys.saturating_sub(queries), keys);
-                let columns = t.arange(0, keys);
-                let rows = rows.expand_dims(&[1]);
-                Some(rows.greater_equal(columns.expand_dims(&[0])))
-            }
+            Mask::Causal => Some(causal_scores(scores)),
         };
         if let Some(m) = mask {
             scores = if m.dtype() == DType::Bool {

@@ -99,15 +99,7 @@ fn sparsity(c: &Config, layers: usize) -> Result<Vec<f64>, ConfigError> {
 fn rules(c: &Config, layers: usize, shared_from: usize) -> Result<Vec<MaskRule>, ConfigError> {
     let window = MaskRule::Window(c.positive("sliding_window")? as u32);
     let types = c.opt_strings("layer_types")?.unwrap_or_default();
-    let rules: Vec<MaskRule> = types
-        .iter()
-        .take(layers)
-        .map(|t| match t.as_str() {
-            "full_attention" => Ok(MaskRule::Full),
-            "sliding_attention" => Ok(window),
-            _ => Err(c.invalid("layer_types", "'full_attention' or 'sliding_attention'")),
-        })
-        .collect::<Result<_, _>>()?;
+    let rules = window_rules(c, types.get(..layers).unwrap_or(&types), window)?;
     let own = rules.get(..shared_from).unwrap_or_default();
     if rules.len() < layers || !own.contains(&MaskRule::Full) || !own.contains(&window) {
         let expected = format!(

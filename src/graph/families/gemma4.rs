@@ -99,15 +99,7 @@ fn rules(c: &Config, layers: usize) -> Result<Vec<MaskRule>, ConfigError> {
     if types.len() < layers {
         return Err(c.invalid("layer_types", format!("{layers} entries, one per layer")));
     }
-    types
-        .iter()
-        .take(layers)
-        .map(|t| match t.as_str() {
-            "full_attention" => Ok(MaskRule::Full),
-            "sliding_attention" => Ok(window),
-            _ => Err(c.invalid("layer_types", "'full_attention' or 'sliding_attention'")),
-        })
-        .collect()
+    window_rules(c, &types[..layers], window)
 }
 
 /// The rope of one kind of layer, from its block of `rope_parameters`.

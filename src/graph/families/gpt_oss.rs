@@ -3,15 +3,7 @@
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let o = Outline {
-        eps: c.number_or("rms_norm_eps", 1e-5)?,
-        max_context: c.opt_dim("max_position_embeddings")?,
-        ..Outline::new(
-            c.dim_or("hidden_size", 2880)?,
-            layer_count_or(c, 36)?,
-            c.dim_or("vocab_size", 201_088)?,
-        )
-    };
+    let o = Outline::read_or(c, [2880, 36, 201_088])?;
     let heads = Heads::read_or(c, [64, 8, 64])?;
     let hidden = c.dim_or("intermediate_size", 2880)?;
     let experts = experts_or(c, ("num_local_experts", 128), ("num_experts_per_tok", 4))?;

@@ -3,9 +3,9 @@
 //!
 //! Only mlx-vlm 0.7.10 runs this type.
 
-use super::deepseek_v32::{Indexer, pick, sparse_mask};
 use super::mlx_vlm_text::LANGUAGE;
 use crate::graph::parts::prelude::*;
+use crate::graph::parts::sparse_latent::SparseLatent;
 
 /// Sizes that a configuration leaves out.
 const SIZES: [(&str, u64); 21] = [
@@ -248,20 +248,9 @@ impl FeedForward for JoinedExperts {
 
 /// Latent attention over chosen tokens, with sinks and a gate for every feature of the output.
 struct GatedLatent {
-    dims: MlaDims,
-    q_a: Linear,
-    q_norm: RmsNorm,
-    q_b: Linear,
-    kv_a: Linear,
-    kv_norm: RmsNorm,
-    embed_q: MultiLinear,
-    unembed: MultiLinear,
-    o: Linear,
-    indexer: Option<Indexer>,
+    latent: SparseLatent,
     gate: Linear,
-    sinks: ModuleId,
-    rope: RopeModule,
-    scale: f64,
+    heads: u64,
 }
 
 impl GatedLatent {
@@ -271,35 +260,12 @@ impl GatedLatent {
         d: MlaDims,
         indexed: bool,
     ) -> Result<Self, ConfigError> {
-        let Some(q_rank) = d.q_rank else {
-            return Err(c.invalid("q_lora_rank", "a rank; the indexer reads the low-rank queries"));
-        };
-        let bias = c.bool_or("attention_bias", false)?;
-        let scaling = RopeScaling::read(c, "rope_scaling")?;
-        let base = c.number("rope_theta")?;
-        let max = c.opt_dim("max_position_embeddings")?;
-        let rope = |traditional| RopeModule::new(d.rope, base, traditional, scaling.as_ref(), max);
-        let index_rope = rope(c.bool_or("indexer_rope_interleave", false)?)?;
-        let (rope, scale) = (rope(true)?, d.scale(scaling.as_ref())?);
-        p.scope("self_attn", |p| {
-            let indexer = indexed.then(|| Indexer::new(c, p, d.width, q_rank, index_rope));
-            Ok(Self {
-                dims: d,
-                q_a: Linear::new(p, "q_a_proj", d.width, q_rank, bias),
-                q_norm: RmsNorm::new(p, "q_a_layernorm", q_rank, 1e-6),
-                q_b: Linear::new(p, "q_b_proj", q_rank, d.heads * (d.nope + d.rope), false),
-                kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, bias),
-                kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
-                embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
-                unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
-                o: Linear::new(p, "o_proj", d.heads * d.value, d.width, bias),
-                indexer: indexer.transpose()?.map(Indexer::without_values),
-                gate: Linear::new(p, "linear_gate", d.width, d.heads * d.value, false),
-                sinks: p.raw_f32("learnable_sink_param", &[d.heads]),
-                rope,
-                scale,
-            })
-        })
+        let latent = SparseLatent::new(c, p, d, indexed)?.with_bare_keys();
+        Ok(p.scope("self_attn", |p| Self {
+            gate: Linear::new(p, "linear_gate", d.width, d.heads * d.value, false),
+            latent: latent.with_sinks(p.raw_f32("learnable_sink_param", &[d.heads])),
+            heads: d.heads,
+        }))
     }
 
     fn forward<'t>(
@@ -309,49 +275,8 @@ impl GatedLatent {
         cache: &mut Cache,
         shared: &mut Option<Var<'t>>,
     ) -> Var<'t> {
-        let t = x.tape();
-        let d = &self.dims;
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let gate = Heads::split(self.gate.forward(x), d.heads).sigmoid();
-        let low = self.q_norm.forward(self.q_a.forward(x));
-        let q = self.q_b.forward(low).reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = q.transpose(&[0, 2, 1, 3]);
-        let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
-        let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
-        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]).transpose(&[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(latent);
-        let offset = cache.part(0).offset();
-        let (q_pe, k_pe) = (self.rope.forward(q_pe, offset), self.rope.forward(k_pe, offset));
-        let (latent, k_pe) = cache.part(0).update(latent.expand_dims(&[1]), k_pe);
-        let (mut latent, mut k_pe) = (latent.dense(t), k_pe.dense(t));
-        if let Some(indexer) = &self.indexer {
-            *shared = indexer.choose(x, low, mask, cache.part(1));
-            tie(t, cache);
-        }
-        let mut mask = mask;
-        match *shared {
-            Some(indices) if n == 1 => {
-                latent = pick(latent, indices);
-                k_pe = pick(k_pe, indices);
-                if let Mask::Array(m) = mask {
-                    mask = Mask::Array(m.take_along_axis(indices, -1));
-                }
-            }
-            Some(indices) => mask = Mask::Array(sparse_mask(indices, latent.dim(2), mask)),
-            None => {}
-        }
-        let scores = position_scores(q_pe, k_pe, self.scale, mask);
-        let (q, k, v) = if n == 1 {
-            (self.embed_q.forward(q_nope, true), latent, latent)
-        } else {
-            let k = self.embed_q.forward(latent, false);
-            (q_nope, k, self.unembed.forward(latent, true))
-        };
-        let sinks = t.weight(self.sinks).astype(q.dtype());
-        let mut y = q.attention(k, v, self.scale, Mask::Array(scores), Some(sinks));
-        if n == 1 {
-            y = self.unembed.forward(y, true);
-        }
-        self.o.forward(Heads::join(y * gate))
+        let gate = Heads::split(self.gate.forward(x), self.heads).sigmoid();
+        let y = self.latent.attend(x, mask, cache, shared);
+        self.latent.project(Heads::join(y * gate))
     }
 }

@@ -11,10 +11,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     if c.dim_or("loop_num", 2)? != 2 {
         return Err(c.invalid("loop_num", "2, the only number mlx-lm supports"));
     }
-    let window = match c.dim_or("loop_window_size", 64)? {
-        0 => return Err(c.invalid("loop_window_size", "a whole number of at least 1")),
-        n => n as u32,
-    };
+    let window = c.positive_or("loop_window_size", 64)? as u32;
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let mlp_bias = c.bool_or("mlp_bias", false)?;

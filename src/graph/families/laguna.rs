@@ -8,11 +8,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 262_144)?),
-        ..Outline::new(
-            c.dim_or("hidden_size", 2048)?,
-            layer_count_or(c, 40)?,
-            c.dim_or("vocab_size", 100_352)?,
-        )
+        ..Outline::read_or(c, [2048, 40, 100_352])?
     };
     let kinds = per_layer(c, "layer_types", o.layers)?;
     if kinds.as_ref().is_some_and(|k| !k.iter().any(|k| k == "full_attention")) {

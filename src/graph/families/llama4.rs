@@ -14,13 +14,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     if o.layers < PERIOD {
         return Err(c.invalid("num_hidden_layers", "at least 4 layers, as mlx-lm needs"));
     }
-    let query = c.positive("num_attention_heads")?;
-    let kv = c.positive("num_key_value_heads")?;
+    let heads = Heads::sized(c, o.width)?;
     let settings = AttentionSettings {
-        heads: Heads { query, kv, dim: head_dim(c, o.width, query)? },
+        heads,
         bias: c.bool_or("attention_bias", false)?,
         norms: c.bool("use_qk_norm")?,
-        rope: RopeModule::read_as(c, head_dim(c, o.width, query)?, 10_000.0, true, o.max_context)?,
+        rope: RopeModule::read_as(c, heads.dim, 10_000.0, true, o.max_context)?,
         temperature: Temperature::read(c)?,
     };
     let chunk = c.positive("attention_chunk_size")? as u32;

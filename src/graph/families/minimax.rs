@@ -6,9 +6,7 @@ use crate::graph::parts::prelude::*;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["shared_intermediate_size"])?;
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
-    let query = c.positive("num_attention_heads")?;
-    let kv = c.positive("num_key_value_heads")?;
-    let heads = Heads { query, kv, dim: head_dim(c, o.width, query)? };
+    let heads = Heads::sized(c, o.width)?;
     let rotated = c.positive("rotary_dim")?;
     let rope = RopeModule::plain(rotated, false, c.number_or("rope_theta", 10_000.0)?);
     let hidden = c.positive("intermediate_size")?;

@@ -56,11 +56,7 @@ impl Settings {
             head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
             eps: c.number_or("rms_norm_eps", 1e-6)?,
             max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
-            ..Outline::new(
-                c.dim_or("hidden_size", 6144)?,
-                layer_count_or(c, 60)?,
-                c.dim_or("vocab_size", 200_064)?,
-            )
+            ..Outline::read_or(c, [6144, 60, 200_064])?
         };
         let heads = Heads::read_or(c, [64, 4, 128])?;
         let scaling = RopeScaling::read(c, "rope_parameters")?;

@@ -5,13 +5,7 @@ use crate::graph::parts::prelude::*;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
         head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
-        eps: c.number_or("rms_norm_eps", 1e-5)?,
-        max_context: c.opt_dim("max_position_embeddings")?,
-        ..Outline::new(
-            c.dim_or("hidden_size", 4096)?,
-            layer_count_or(c, 32)?,
-            c.dim_or("vocab_size", 32_000)?,
-        )
+        ..Outline::read_or(c, [4096, 32, 32_000])?
     };
     let query = c.dim_or("num_attention_heads", 32)?;
     let kv = if c.has("num_key_value_heads") { kv_heads(c, query)? } else { 8 };

@@ -43,6 +43,7 @@ mod granitemoehybrid;
 mod helium;
 mod hunyuan;
 mod hunyuan_dense;
+mod hy_v3;
 mod hy_v4;
 mod internlm2;
 mod internlm3;
@@ -434,7 +435,7 @@ pub const FAMILIES: &[Family] = &[
     Family::beyond(&["glm5_next"], glm5_next::build, mlx_vlm_text::ONLY_THERE),
     Family::beyond(&["qwen4_exp", "qwen4_exp_text"], qwen4_exp::build, mlx_vlm_text::ONLY_THERE),
     Family::beyond(&["hy_v4"], hy_v4::build, mlx_vlm_text::ONLY_THERE),
-    Family::beyond(&["hy_v3"], glm4_moe::build_hy, glm4_moe::HY_RUNS_NOWHERE),
+    Family::beyond(&["hy_v3"], hy_v3::build, hy_v3::NOWHERE),
     Family::beyond(&["apertus1p5", "apertus1p5_text"], apertus::build_1p5, apertus::NOWHERE),
     Family::of_mlx_vlm(&["idefics3"], vision_text::idefics3, &towers::IDEFICS3),
     Family::of_mlx_vlm(&["smolvlm"], vision_text::smolvlm, &towers::SMOLVLM),

@@ -1,6 +1,6 @@
 //! OLMo Hybrid: gated delta layers with separate convolutions, and attention whose norms follow the sub-layers.
 
-use crate::graph::parts::gated_delta::{decay, delta_rule, normalize_keys};
+use crate::graph::parts::gated_delta::{DeltaDims, decay, delta_rule, normalize_keys};
 use crate::graph::parts::kimi_delta::{short_conv, zeros};
 use crate::graph::parts::prelude::*;
 
@@ -16,7 +16,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = rope(c, heads.dim)?;
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let hidden = c.positive("intermediate_size")?;
-    let delta = Delta::read(c, width)?;
+    let delta = DeltaDims::read(c, width)?;
+    let negative = c.bool("linear_allow_neg_eigval")?;
+    let delta_eps = c.number_or("layer_norm_epsilon", 1e-5)?;
     let outline = Outline {
         head: HeadKind::tied(c.bool("tie_word_embeddings")?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
@@ -27,7 +29,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = outline.decoder(p, |p, i| {
         let mlp = GatedMlp::up_first(p, "mlp", width, hidden, false).with_activation(silu_times);
         if linear.get(i as usize) == Some(&true) {
-            let mixer = DeltaNet::new(p, delta);
+            let mixer = DeltaNet::new(p, delta, negative, delta_eps);
             return Ok((MaskRule::Recurrent(4), Sandwich::pre_norm(p, width, eps, mixer, mlp)));
         }
         let attention = Attention::new(p, "self_attn", width, heads, biases, rope.clone());
@@ -70,51 +72,17 @@ fn silu_times<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
     activations::silu(gate) * x
 }
 
-/// Settings of a gated delta layer.
-#[derive(Clone, Copy, Debug)]
-struct Delta {
-    width: u64,
-    key_heads: u64,
-    value_heads: u64,
-    key_dim: u64,
-    value_dim: u64,
-    kernel: u64,
-    /// Whether beta may be up to 2.
-    negative: bool,
-    eps: f64,
-}
-
-impl Delta {
-    fn read(c: &Config, width: u64) -> Result<Self, ConfigError> {
-        let out = Self {
-            width,
-            key_heads: c.positive("linear_num_key_heads")?,
-            value_heads: c.positive("linear_num_value_heads")?,
-            key_dim: c.positive("linear_key_head_dim")?,
-            value_dim: c.positive("linear_value_head_dim")?,
-            kernel: c.positive("linear_conv_kernel_dim")?,
-            negative: c.bool("linear_allow_neg_eigval")?,
-            eps: c.number_or("layer_norm_epsilon", 1e-5)?,
-        };
-        if out.value_heads % out.key_heads != 0 {
-            return Err(c.invalid("linear_num_value_heads", "a multiple of linear_num_key_heads"));
-        }
-        if out.kernel < 2 {
-            return Err(c.invalid("linear_conv_kernel_dim", "a whole number of at least 2"));
-        }
-        Ok(out)
-    }
-
-    /// Heads and features per head of queries, keys and values.
-    fn parts(&self) -> [(u64, u64); 3] {
-        let keys = (self.key_heads, self.key_dim);
-        [keys, keys, (self.value_heads, self.value_dim)]
-    }
+/// Heads and features per head of queries, keys and values.
+fn parts(d: &DeltaDims) -> [(u64, u64); 3] {
+    let keys = (d.key_heads, d.key_dim);
+    [keys, keys, (d.value_heads, d.value_dim)]
 }
 
 #[derive(Debug)]
 struct DeltaNet {
-    settings: Delta,
+    dims: DeltaDims,
+    /// Whether beta may be up to 2.
+    negative: bool,
     projections: [Linear; 3],
     convolutions: [Conv1d; 3],
     a: Linear,
@@ -127,11 +95,12 @@ struct DeltaNet {
 }
 
 impl DeltaNet {
-    fn new(p: &mut ParamBuilder, s: Delta) -> Self {
-        let sizes = s.parts().map(|(heads, dim)| heads * dim);
+    fn new(p: &mut ParamBuilder, s: DeltaDims, negative: bool, eps: f64) -> Self {
+        let sizes = parts(&s).map(|(heads, dim)| heads * dim);
         let values = sizes[2];
         p.scope("linear_attn", |p| Self {
-            settings: s,
+            dims: s,
+            negative,
             projections: [("q_proj", 0), ("k_proj", 1), ("v_proj", 2)]
                 .map(|(name, i)| Linear::new(p, name, s.width, sizes[i], false)),
             convolutions: [("q_conv1d", 0), ("k_conv1d", 1), ("v_conv1d", 2)]
@@ -142,7 +111,7 @@ impl DeltaNet {
             out: Linear::new(p, "o_proj", values, s.width, false),
             a_log: p.raw("A_log", &[s.value_heads]),
             dt_bias: p.raw("dt_bias", &[s.value_heads]),
-            norm: RmsNorm::new(p, "o_norm", s.value_dim, s.eps),
+            norm: RmsNorm::new(p, "o_norm", s.value_dim, eps),
         })
     }
 }
@@ -150,10 +119,10 @@ impl DeltaNet {
 impl Mixer for DeltaNet {
     fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let t = x.tape();
-        let s = &self.settings;
+        let s = &self.dims;
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let keep = s.kernel as u32 - 1;
-        let parts = s.parts();
+        let parts = parts(s);
         let [q, k, v] = [0, 1, 2].map(|i| {
             let y = self.projections[i].forward(x);
             let past = cache.state(t, i).unwrap_or_else(|| zeros(y, keep));
@@ -163,7 +132,7 @@ impl Mixer for DeltaNet {
         let (q, k) = normalize_keys(q, k);
         let a = self.a.forward(x);
         let mut beta = self.b.forward(x).sigmoid();
-        if s.negative {
+        if self.negative {
             beta = beta * 2.0;
         }
         let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));

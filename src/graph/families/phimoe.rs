@@ -9,11 +9,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
         norm: kind,
-        ..Outline::new(
-            c.dim_or("hidden_size", 4096)?,
-            layer_count_or(c, 32)?,
-            c.dim_or("vocab_size", 32_064)?,
-        )
+        ..Outline::read_or(c, [4096, 32, 32_064])?
     };
     let query = c.dim_or("num_attention_heads", 32)?;
     let kv = c.dim_or("num_key_value_heads", 8)?;

@@ -5,10 +5,7 @@ use crate::graph::parts::prelude::*;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
     let query = c.positive("num_attention_heads")?;
-    let shared = match c.dim_or("n_shared_head", 8)? {
-        0 => return Err(c.invalid("n_shared_head", "a whole number of at least 1")),
-        n => n,
-    };
+    let shared = c.positive_or("n_shared_head", 8)?;
     let heads = Heads { query, kv: query.div_ceil(shared), dim: d.width / query };
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let theta = c.number_or("rope_theta", 10_000.0)?;

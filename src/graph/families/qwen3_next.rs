@@ -49,14 +49,7 @@ impl MoeSettings {
 pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let heads = Heads::read(c)?;
     let width = c.positive("hidden_size")?;
-    let delta = DeltaDims {
-        width,
-        key_heads: c.positive("linear_num_key_heads")?,
-        value_heads: c.positive("linear_num_value_heads")?,
-        key_dim: c.positive("linear_key_head_dim")?,
-        value_dim: c.positive("linear_value_head_dim")?,
-        kernel: c.positive("linear_conv_kernel_dim")?,
-    };
+    let delta = DeltaDims::read(c, width)?;
     let part = c.number_or("partial_rotary_factor", 0.5)?;
     let max_context = c.opt_dim("max_position_embeddings")?;
     let rope =
@@ -72,7 +65,7 @@ pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
             tied: c.bool_or("tie_word_embeddings", false)?,
             interval: c.dim_or("full_attention_interval", 4)?.max(1),
             rope,
-            delta: delta.checked(c)?,
+            delta,
             bias: c.bool_or("attention_bias", false)?,
             hidden: c.positive("intermediate_size")?,
             moe: Some(MoeSettings {
@@ -130,10 +123,7 @@ pub(super) fn build_5(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         })
     };
     let settings = Settings {
-        count: match c.opt_dim("num_hidden_layers")? {
-            Some(_) => layer_count(&c)?,
-            None => 32,
-        },
+        count: layer_count_or(&c, 32)?,
         width,
         heads,
         eps: c.number_or("rms_norm_eps", 1e-6)?,

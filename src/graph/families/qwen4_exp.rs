@@ -85,14 +85,7 @@ struct Settings {
 
 impl Settings {
     fn read(c: &Config, o: &Outline) -> Result<Self, ConfigError> {
-        let delta = DeltaDims {
-            width: o.width,
-            key_heads: c.positive("linear_num_key_heads")?,
-            value_heads: c.positive("linear_num_value_heads")?,
-            key_dim: c.positive("linear_key_head_dim")?,
-            value_dim: c.positive("linear_value_head_dim")?,
-            kernel: c.positive("linear_conv_kernel_dim")?,
-        };
+        let delta = DeltaDims::read(c, o.width)?;
         let heads = Heads::read(c)?;
         let scaling = RopeScaling::read(c, "rope_parameters")?;
         let number = |key: &str, default| {
@@ -120,7 +113,7 @@ impl Settings {
         Ok(Self {
             mix,
             linear,
-            delta: delta.checked(c)?,
+            delta,
             heads,
             bias: c.bool_or("attention_bias", false)?,
             index: BlockIndexSettings::read(c, o.width, o.eps, rope.clone())?,

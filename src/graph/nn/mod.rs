@@ -15,5 +15,5 @@ pub use head::Head;
 pub use linear::{Conv1d, Embedding, Linear, MultiLinear};
 pub use norm::{GemmaNorm, LayerNorm, Norm, OffsetNorm, RmsNorm, UnitNorm};
 pub use rope::{RopeModule, RopeScaling, yarn_attention_scale};
-pub use sdpa::attend;
+pub use sdpa::{attend, causal_scores};
 pub use switch::{SwitchGlu, SwitchLinear, SwitchMlp};

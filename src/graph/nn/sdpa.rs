@@ -27,7 +27,6 @@ pub fn attend<'t>(
 }
 
 fn quantized<'t>(q: Var<'t>, k: Packed<'t>, v: Packed<'t>, scale: f64, mask: Mask<'t>) -> Var<'t> {
-    let t = q.tape();
     let shape = q.shape();
     let heads = k.weight.dim(-3).max(1);
     let repeats = shape.dim(1) / heads;
@@ -43,13 +42,7 @@ fn quantized<'t>(q: Var<'t>, k: Packed<'t>, v: Packed<'t>, scale: f64, mask: Mas
     let mut scores = q.quantized_matmul(k, true);
     let mask = match mask {
         Mask::None => None,
-        Mask::Causal => {
-            let (queries, keys) = (scores.dim(-2), scores.dim(-1));
-            let rows = t.arange(keys.saturating_sub(queries), keys);
-            let columns = t.arange(0, keys);
-            let rows = rows.expand_dims(&[1]);
-            Some(rows.greater_equal(columns.expand_dims(&[0])))
-        }
+        Mask::Causal => Some(causal_scores(scores)),
         Mask::Array(m) if repeats > 1 && m.shape().rank() > 3 => Some(m.expand_dims(&[-3])),
         Mask::Array(m) => Some(m),
     };
@@ -66,6 +59,14 @@ fn quantized<'t>(q: Var<'t>, k: Packed<'t>, v: Packed<'t>, scale: f64, mask: Mas
     } else {
         out
     }
+}
+
+/// True where a query may see a key, for `scores [.., queries, keys]` of the last queries.
+pub fn causal_scores(scores: Var<'_>) -> Var<'_> {
+    let (t, queries, keys) = (scores.tape(), scores.dim(-2), scores.dim(-1));
+    let rows = t.arange(keys.saturating_sub(queries), keys);
+    let columns = t.arange(0, keys);
+    rows.expand_dims(&[1]).greater_equal(columns.expand_dims(&[0]))
 }
 
 fn per_group(x: Packed<'_>) -> Packed<'_> {

@@ -1,6 +1,7 @@
 //! Grouped-query attention with a rotary embedding, as most families have it.
 
 use super::block::Mixer;
+use super::keys::head_dim;
 use crate::graph::prelude::*;
 
 /// Heads of an attention layer.
@@ -37,6 +38,16 @@ impl Heads {
             kv: c.dim_or("num_key_value_heads", kv)?,
             dim: c.dim_or("head_dim", dim)?,
         })
+    }
+
+    /// The same keys; without `head_dim`, or where it is 0, the heads share out the width.
+    ///
+    /// # Errors
+    /// When the number of heads is missing, or a value is out of range.
+    pub fn sized(c: &Config, width: u64) -> Result<Self, ConfigError> {
+        let query = c.positive("num_attention_heads")?;
+        let kv = c.positive("num_key_value_heads")?;
+        Ok(Self { query, kv, dim: head_dim(c, width, query)? })
     }
 
     /// Splits a projection `[batch, tokens, heads * dim]` into `[batch, heads, tokens, dim]`.
@@ -169,6 +180,8 @@ pub enum OutputGate {
     Features(Linear),
     /// One factor per head.
     Heads(Linear),
+    /// One factor per head, the sigmoid in float32.
+    WideHeads(Linear),
 }
 
 /// Which projections of an attention layer have a bias.
@@ -348,10 +361,7 @@ impl Attention {
             q = q * scale;
         }
         let y = self.attend(q, cache.update(k, v), mask);
-        match self.gate {
-            None => Heads::join(y),
-            Some(gate) => gate.join(y, x),
-        }
+        OutputGate::join(self.gate, y, x)
     }
 
     /// Attention of the prepared queries to keys and values, `[batch, heads, tokens, dim]`.
@@ -408,19 +418,25 @@ pub fn tie(t: &Tape<'_>, cache: &mut Cache) {
 }
 
 impl OutputGate {
-    /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result.
-    fn join<'t>(self, y: Var<'t>, x: Var<'t>) -> Var<'t> {
-        match self {
-            Self::Features(linear) => Heads::join(y) * linear.forward(x).sigmoid(),
-            Self::Heads(linear) => {
-                let y = y.transpose(&[0, 2, 1, 3]);
-                let gate = linear.forward(x).sigmoid().expand_dims(&[-1]);
-                let y = y * gate;
-                let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
-                y.reshape(&[b, n, -1])
+    /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result, if there is a gate.
+    pub fn join<'t>(gate: Option<Self>, y: Var<'t>, x: Var<'t>) -> Var<'t> {
+        match gate {
+            None => Heads::join(y),
+            Some(Self::Features(linear)) => Heads::join(y) * linear.forward(x).sigmoid(),
+            Some(Self::Heads(linear)) => by_head(y, || linear.forward(x).sigmoid()),
+            Some(Self::WideHeads(linear)) => {
+                by_head(y, || linear.forward(x).astype(DType::F32).sigmoid().astype(y.dtype()))
             }
         }
     }
+}
+
+/// Every head of `y [batch, heads, tokens, dim]` times its factor, joined.
+fn by_head<'t>(y: Var<'t>, factors: impl FnOnce() -> Var<'t>) -> Var<'t> {
+    let y = y.transpose(&[0, 2, 1, 3]);
+    let y = y * factors().expand_dims(&[-1]);
+    let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
+    y.reshape(&[b, n, -1])
 }
 
 /// Splits a projection into heads `[batch, heads, tokens, dim]` and applies its norm.

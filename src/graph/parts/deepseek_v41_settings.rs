@@ -36,17 +36,13 @@ impl DeepseekV41AttentionSettings {
     /// When a value is out of range.
     pub fn read(c: &Config, width: u64, eps: f64) -> Result<Self, ConfigError> {
         let dims = |key| Ok(c.opt_dims(key)?.unwrap_or_default());
-        let at_least_1 = |key: &str, default| match c.dim_or(key, default)? {
-            0 => Err(c.invalid(key, "a whole number of at least 1")),
-            n => Ok(n),
-        };
         let rope_dim = c.dim_or("qk_rope_head_dim", 64)?;
         let head_dim = c.dim_or("head_dim", 512)?;
         if rope_dim == 0 || rope_dim > head_dim {
             return Err(c.invalid("qk_rope_head_dim", "a size from 1 to head_dim"));
         }
         let heads = c.dim_or("num_attention_heads", 64)?;
-        let o_groups = at_least_1("o_groups", 8)?;
+        let o_groups = c.positive_or("o_groups", 8)?;
         if (heads * head_dim) % o_groups != 0 {
             return Err(c.invalid("o_groups", "a divisor of num_attention_heads * head_dim"));
         }
@@ -60,16 +56,16 @@ impl DeepseekV41AttentionSettings {
             eps,
             o_groups,
             o_rank: c.dim_or("o_lora_rank", 1024)?,
-            window: at_least_1("sliding_window", 128)?,
+            window: c.positive_or("sliding_window", 128)?,
             ratios: dims("compress_ratios")?,
             kv_sources: dims("kv_source_layer_ids")?,
             index_sources: dims("index_source_layer_ids")?,
             candidate_source: (source >= 0.0).then_some(source as u64),
             candidate_blocks: c.dim_or("candidate_topk_blocks", 2048)?,
-            candidate_block: at_least_1("candidate_block_size", 8)?,
-            index_heads: at_least_1("index_n_heads", 32)?,
-            index_dim: at_least_1("index_head_dim", 128)?,
-            index_topk: at_least_1("index_topk", 512)?,
+            candidate_block: c.positive_or("candidate_block_size", 8)?,
+            index_heads: c.positive_or("index_n_heads", 32)?,
+            index_dim: c.positive_or("index_head_dim", 128)?,
+            index_topk: c.positive_or("index_topk", 512)?,
             plain_rope: yarn(c, rope_dim, c.number_or("rope_theta", 10_000.0)?, false)?,
             compressed_rope: {
                 yarn(c, rope_dim, c.number_or("compress_rope_theta", 160_000.0)?, true)?

@@ -31,18 +31,14 @@ impl DeepseekV4AttentionSettings {
     /// # Errors
     /// When a value is out of range.
     pub fn read(c: &Config, width: u64, eps: f64, layers: u64) -> Result<Self, ConfigError> {
-        let at_least_1 = |key: &str, default| match c.dim_or(key, default)? {
-            0 => Err(c.invalid(key, "a whole number of at least 1")),
-            n => Ok(n),
-        };
-        let heads = at_least_1("num_attention_heads", 64)?;
-        let head_dim = at_least_1("head_dim", 512)?;
-        let rope_dim = at_least_1("qk_rope_head_dim", 64)?;
-        let index_dim = at_least_1("index_head_dim", 128)?;
+        let heads = c.positive_or("num_attention_heads", 64)?;
+        let head_dim = c.positive_or("head_dim", 512)?;
+        let rope_dim = c.positive_or("qk_rope_head_dim", 64)?;
+        let index_dim = c.positive_or("index_head_dim", 128)?;
         if rope_dim > head_dim.min(index_dim) || (head_dim | rope_dim | index_dim) % 2 != 0 {
             return Err(c.invalid("qk_rope_head_dim", "even and at most head_dim, index_head_dim"));
         }
-        let o_groups = at_least_1("o_groups", 8)?;
+        let o_groups = c.positive_or("o_groups", 8)?;
         if heads % o_groups != 0 {
             return Err(c.invalid("o_groups", "a divisor of num_attention_heads"));
         }
@@ -57,11 +53,11 @@ impl DeepseekV4AttentionSettings {
             o_groups,
             o_rank: c.dim_or("o_lora_rank", 1024)?,
             o_bias: c.bool_or("attention_bias", false)?,
-            window: at_least_1("sliding_window", 128)?,
+            window: c.positive_or("sliding_window", 128)?,
             ratios: ratios(c, layers)?,
-            index_heads: at_least_1("index_n_heads", 64)?,
+            index_heads: c.positive_or("index_n_heads", 64)?,
             index_dim,
-            index_topk: at_least_1("index_topk", 512)?,
+            index_topk: c.positive_or("index_topk", 512)?,
             plain: frequencies(rope_dim, c.number_or("rope_theta", 10_000.0)?, None)?,
             compressed: frequencies(rope_dim, theta, scaling.as_ref())?,
         })

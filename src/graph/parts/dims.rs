@@ -1,7 +1,7 @@
 //! The sizes that most dense configurations give under the same keys.
 
 use super::attention::Heads;
-use super::keys::{kv_heads, layer_count};
+use super::keys::{head_dim, kv_heads, layer_count};
 use super::outline::{HeadKind, Outline};
 use crate::graph::prelude::*;
 
@@ -63,11 +63,7 @@ impl Dims {
     /// # Errors
     /// When a key is missing or out of range.
     pub fn sized_heads(&self, c: &Config) -> Result<Heads, ConfigError> {
-        let heads = self.heads(c)?;
-        Ok(match c.opt_dim("head_dim")? {
-            Some(dim) if dim > 0 => Heads { dim, ..heads },
-            _ => heads,
-        })
+        Heads::sized(c, self.width)
     }
 
     /// As [`Dims::sized_heads`], with as many key and value heads as query heads when the key is absent.
@@ -75,7 +71,7 @@ impl Dims {
     /// # Errors
     /// When a key is missing or out of range.
     pub fn optional_heads(&self, c: &Config) -> Result<Heads, ConfigError> {
-        let kv = kv_heads(c, c.positive("num_attention_heads")?)?;
-        self.sized_heads(&c.clone().with("num_key_value_heads", kv))
+        let query = c.positive("num_attention_heads")?;
+        Ok(Heads { query, kv: kv_heads(c, query)?, dim: head_dim(c, self.width, query)? })
     }
 }

@@ -21,6 +21,22 @@ pub struct DeltaDims {
 }
 
 impl DeltaDims {
+    /// Reads the `linear_…` keys, all of them required.
+    ///
+    /// # Errors
+    /// When a key is missing or the heads do not fit each other.
+    pub fn read(c: &Config, width: u64) -> Result<Self, ConfigError> {
+        let out = Self {
+            width,
+            key_heads: c.positive("linear_num_key_heads")?,
+            value_heads: c.positive("linear_num_value_heads")?,
+            key_dim: c.positive("linear_key_head_dim")?,
+            value_dim: c.positive("linear_value_head_dim")?,
+            kernel: c.positive("linear_conv_kernel_dim")?,
+        };
+        out.checked(c)
+    }
+
     fn keys(&self) -> u64 {
         self.key_heads * self.key_dim
     }

@@ -39,6 +39,23 @@ pub fn layer_type_rules(
         .collect()
 }
 
+/// The masks of layers that `layer_types` calls `full_attention` or `sliding_attention`, and nothing else.
+///
+/// # Errors
+/// When the list knows another kind.
+pub fn window_rules(
+    c: &Config,
+    types: &[String],
+    window: MaskRule,
+) -> Result<Vec<MaskRule>, ConfigError> {
+    let rule = |kind: &String| match kind.as_str() {
+        "full_attention" => Ok(MaskRule::Full),
+        "sliding_attention" => Ok(window),
+        _ => Err(c.invalid("layer_types", "'full_attention' or 'sliding_attention'")),
+    };
+    types.iter().map(rule).collect()
+}
+
 /// Number of key and value heads; as many as query heads when the configuration does not say.
 ///
 /// # Errors

@@ -23,14 +23,20 @@ impl KimiDeltaDims {
     /// # Errors
     /// When a value is missing or out of range.
     pub fn read(c: &Config, width: u64, kernel: Option<u64>) -> Result<Self, ConfigError> {
-        let kernel = match (c.opt_dim("short_conv_kernel_size")?, kernel) {
-            (Some(n), _) | (None, Some(n)) => n,
-            (None, None) => c.positive("short_conv_kernel_size")?,
-        };
-        if kernel < 2 {
-            return Err(c.invalid("short_conv_kernel_size", "a whole number of at least 2"));
-        }
+        let kernel = Self::kernel(c, kernel)?;
         Ok(Self { width, heads: c.positive("num_heads")?, dim: c.positive("head_dim")?, kernel })
+    }
+
+    /// Reads `short_conv_kernel_size`, which is required unless there is a default.
+    ///
+    /// # Errors
+    /// When it is missing or below 2.
+    pub fn kernel(c: &Config, default: Option<u64>) -> Result<u64, ConfigError> {
+        match c.opt_dim("short_conv_kernel_size")?.or(default) {
+            Some(n) if n >= 2 => Ok(n),
+            Some(_) => Err(c.invalid("short_conv_kernel_size", "a whole number of at least 2")),
+            None => c.positive("short_conv_kernel_size"),
+        }
     }
 
     fn features(&self) -> u64 {

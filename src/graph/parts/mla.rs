@@ -3,7 +3,7 @@
 //! The cache holds the latent of keys and values and the rotated key part. Prompts expand the latent to keys and
 //! values; single tokens attend in the latent space and expand the result.
 
-use super::attention::Heads;
+use super::attention::OutputGate;
 use super::block::Mixer;
 use crate::graph::prelude::*;
 
@@ -143,9 +143,9 @@ pub struct LatentAttention {
     embed_q: MultiLinear,
     unembed: MultiLinear,
     o: Linear,
-    gate: Option<Linear>,
-    /// Gate of the output with one factor per head.
-    head_gate: Option<Linear>,
+    gate: Option<OutputGate>,
+    /// Scores per head that take part in the softmax, in float32.
+    sinks: Option<ModuleId>,
     /// Factors on the queries and on the latent.
     factors: Option<(f64, f64)>,
 }
@@ -196,9 +196,11 @@ impl LatentAttention {
             embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
             unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
             o: Linear::new(p, output, values, d.width, s.bias),
-            gate: s.gated.then(|| Linear::new(p, "g_proj", d.width, values, false)),
+            gate: s
+                .gated
+                .then(|| OutputGate::Features(Linear::new(p, "g_proj", d.width, values, false))),
             settings: s,
-            head_gate: None,
+            sinks: None,
             factors: None,
         })
     }
@@ -210,28 +212,18 @@ impl LatentAttention {
         self
     }
 
-    /// Multiplies each head of the output by the sigmoid of a projection of the input.
+    /// Gates the output.
     #[must_use]
-    pub fn with_head_gate(mut self, gate: Linear) -> Self {
-        self.head_gate = Some(gate);
+    pub fn with_gate(mut self, gate: OutputGate) -> Self {
+        self.gate = Some(gate);
         self
     }
 
-    /// Joins the heads of the output and applies a gate.
-    fn join<'t>(&self, y: Var<'t>, x: Var<'t>) -> Var<'t> {
-        if let Some(gate) = &self.head_gate {
-            let y = y.transpose(&[0, 2, 1, 3]);
-            let gate = gate.forward(x).astype(DType::F32).sigmoid();
-            let gate = gate.astype(y.dtype()).expand_dims(&[-1]);
-            let y = y * gate;
-            let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
-            return y.reshape(&[b, n, -1]);
-        }
-        let y = Heads::join(y);
-        match &self.gate {
-            None => y,
-            Some(gate) => y * gate.forward(x).sigmoid(),
-        }
+    /// Attention sinks.
+    #[must_use]
+    pub fn with_sinks(mut self, sinks: ModuleId) -> Self {
+        self.sinks = Some(sinks);
+        self
     }
 }
 
@@ -287,13 +279,14 @@ impl LatentAttention {
     ) -> Var<'t> {
         let scale = self.settings.scale;
         let scores = Mask::Array(position_scores(q_pe, k_pe, scale, mask));
+        let sinks = |q: Var<'t>| self.sinks.map(|s| q.tape().weight(s).astype(q.dtype()));
         if q_nope.dim(2) == 1 {
             let q = self.embed_q.forward(q_nope, true);
-            let y = q.attention(latent, latent, scale, scores, None);
+            let y = q.attention(latent, latent, scale, scores, sinks(q));
             return self.unembed.forward(y, true);
         }
         let [k, v] = self.expanded(latent);
-        q_nope.attention(k, v, scale, scores, None)
+        q_nope.attention(k, v, scale, scores, sinks(q_nope))
     }
 
     /// The output projection of the heads side by side.
@@ -307,7 +300,7 @@ impl Mixer for LatentAttention {
         let Latents { queries, rows: [latent, k_pe], .. } = self.prepared(x, cache.offset());
         let (latent, k_pe) = cache.update(latent, k_pe);
         let rows = [latent.dense(x.tape()), k_pe.dense(x.tape())];
-        self.project(self.join(self.attend(queries, rows, mask), x))
+        self.project(OutputGate::join(self.gate, self.attend(queries, rows, mask), x))
     }
 }
 

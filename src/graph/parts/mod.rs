@@ -33,5 +33,6 @@ pub mod routed;
 pub mod routers;
 pub mod scores;
 pub mod selective;
+pub mod sparse_latent;
 pub mod stream_mix;
 pub mod vision_tower;

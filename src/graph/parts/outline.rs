@@ -1,6 +1,6 @@
 //! What stands around the layers of a decoder: embedding, final norm and head under the names of a checkpoint.
 
-use super::keys::layer_count;
+use super::keys::{layer_count, layer_count_or};
 use crate::graph::prelude::*;
 use std::convert::Infallible;
 
@@ -148,6 +148,23 @@ impl Outline {
             eps: c.number_or("rms_norm_eps", 1e-5)?,
             max_context: c.opt_dim("max_position_embeddings")?,
             ..Self::new(width, layers, c.positive("vocab_size")?)
+        })
+    }
+
+    /// The same keys with the family's sizes (width, layers, rows of the embedding) where they are absent, and a head of
+    /// its own.
+    ///
+    /// # Errors
+    /// When a value is out of range.
+    pub fn read_or(c: &Config, [width, layers, vocabulary]: [u64; 3]) -> Result<Self, ConfigError> {
+        Ok(Self {
+            eps: c.number_or("rms_norm_eps", 1e-5)?,
+            max_context: c.opt_dim("max_position_embeddings")?,
+            ..Self::new(
+                c.dim_or("hidden_size", width)?,
+                layer_count_or(c, layers)?,
+                c.dim_or("vocab_size", vocabulary)?,
+            )
         })
     }
 

@@ -11,10 +11,10 @@ pub use super::dense::Dense;
 pub use super::dims::Dims;
 pub use super::keys::{
     experts, experts_or, head_dim, kv_heads, layer_count, layer_count_at, layer_count_or,
-    layer_type_rules, text_config,
+    layer_type_rules, text_config, window_rules,
 };
 pub use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings};
-pub use super::mla::{LatentAttention, LatentSettings, Latents, MlaDims, position_scores};
+pub use super::mla::{LatentAttention, LatentSettings, Latents, MlaDims};
 pub use super::mla_expanded::{ExpandedAttention, ExpandedSettings, RotaryCopies};
 pub use super::mlp::{Activation, FusedMlp, GatedMlp, PlainMlp};
 pub use super::outline::{HeadKind, Names, NormKind, Outline};
