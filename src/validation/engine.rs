@@ -90,7 +90,12 @@ impl Measurement {
         let in_process = || version_of(&text, "mlx-lm").is_some();
         let engine = match self.engine {
             stated if stated.runs_gguf() || stated == Program::MlxSwift => return None,
-            Program::MlxServer if named(&text).is_some() => self.engine_setup(),
+            // Of a program with a rule for every version, none is taken for granted.
+            Program::MlxServer
+                if named(&text).is_some_and(|p| version_of(&text, p.name()).is_some()) =>
+            {
+                self.engine_setup()
+            }
             // A harness of somebody's own around mlx-lm.
             Program::MlxServer if in_process() => {
                 Self { engine: Program::MlxLm, ..self.clone() }.engine_setup()

@@ -12,15 +12,15 @@ impl BatchGraph<'_> {
         self.g.computed(F32 * elements * self.settings.slots.max(1), &[])
     }
 
-    /// The convolution over what was kept of earlier tokens and the features of the batch, of which the last are kept.
-    fn convolved(&mut self, r: Recurrence, kept: TensorId, features: TensorId) -> TensorId {
+    /// What was kept of earlier tokens and the features of the batch, of which the last are kept in turn.
+    fn joined(&mut self, r: Recurrence, kept: TensorId, features: TensorId) -> TensorId {
         let bytes = self.row_bytes(r.channels);
         let states = F32 * r.conv_state * self.settings.slots.max(1);
         let features = self.g.view(features);
         let joined = self.g.computed(bytes + states, &[kept, features]);
         let last = self.g.view(joined);
         self.g.store(&[last]);
-        self.g.computed(bytes, &[joined])
+        joined
     }
 
     /// `build_layer_attn_linear` with the fused operation: keys, queries and values behind one convolution.
@@ -37,8 +37,9 @@ impl BatchGraph<'_> {
         let projected = self.g.computed(channels, &[x]);
         let recurrent = layer.state - r.conv_state;
         let states = F32 * recurrent * self.settings.slots.max(1);
-        let convolved = self.convolved(r, kept, projected);
+        let joined = self.joined(r, kept, projected);
         let state = self.gathered(recurrent);
+        let convolved = self.g.computed(channels, &[joined]);
         let activated = self.g.in_place(channels, &[convolved]);
         let q = self.g.part(activated, keys);
         let q = self.g.computed(keys, &[q]);
@@ -69,7 +70,8 @@ impl BatchGraph<'_> {
         let projected = self.g.computed(self.row_bytes(projection), &[x]);
         let recurrent = layer.state - r.conv_state;
         let states = F32 * recurrent * self.settings.slots.max(1);
-        let convolved = self.convolved(r, kept, projected);
+        let joined = self.joined(r, kept, projected);
+        let convolved = self.g.computed(channels, &[joined]);
         let activated = self.g.in_place(channels, &[convolved]);
         let features = self.g.part(activated, inner);
         let time = self.g.part(projected, steps);
