@@ -110,7 +110,9 @@ fn llama_cpp_allocates_what_is_predicted_with_what_is_recommended() {
         all_logits: false,
         release: LlamaRelease::NEWEST,
     };
+    // Each of the two has room for the run.
     let eight = LlamaSettings {
+        context: 3328,
         slots: 2,
         unified: false,
         micro_batch: 256,

@@ -149,7 +149,6 @@ impl LlamaModel {
     /// What the program is started with: the context that holds the run, or the program's own if that is more.
     fn settings(&self, machine: &Machine, run: &Run) -> Result<LlamaSettings, PeakError> {
         let sequences = u64::from(run.work.batch.max(1));
-        let asked = u64::from(run.total_tokens()) * sequences;
         let (program, version) = (run.engine.program, run.engine.version);
         let ollama = (program == Program::Ollama).then(|| self.ollama(machine, version)).flatten();
         let release = match (&ollama, version) {
@@ -166,6 +165,9 @@ impl LlamaModel {
             Some(asked) => u64::from(asked).max(sequences),
             None => usual.max(sequences),
         };
+        let unified = run.engine.parallel.is_none() && ollama.is_none();
+        // Slots with a cache each have to hold the run in every one of them.
+        let asked = u64::from(run.total_tokens()) * if unified { sequences } else { slots };
         let own = match (&ollama, program) {
             (Some(ollama), _) => {
                 slots * self.made_for.map_or(ollama.context, |most| ollama.context.min(most))
@@ -176,7 +178,7 @@ impl LlamaModel {
         let settings = LlamaSettings {
             context: own.max(asked).div_ceil(256) * 256,
             slots,
-            unified: run.engine.parallel.is_none() && ollama.is_none(),
+            unified,
             micro_batch: u64::from(run.engine.chunk()),
             flash: ollama.map_or(release.auto_flash, |ollama| ollama.flash),
             kv: [kv_type(run)?; 2],
@@ -245,10 +247,12 @@ impl LlamaModel {
             let generated = run.work.generate_tokens.min(tokens - 1);
             let run = run.with_generated(generated).with_context(tokens - generated);
             // The declared context of the program itself is not what is asked here.
-            let settings = LlamaSettings {
-                context: u64::from(tokens) * u64::from(run.work.batch.max(1)),
-                ..self.settings(machine, &run)?
+            let settings = self.settings(machine, &run)?;
+            let sequences = match settings.unified {
+                true => u64::from(run.work.batch.max(1)),
+                false => settings.slots,
             };
+            let settings = LlamaSettings { context: u64::from(tokens) * sequences, ..settings };
             let buffers = LlamaBuffers::of(&self.layout, self.weights.bytes, &settings);
             let need = if safe { self.interval(&buffers)[1].0 } else { buffers.total() };
             Ok(need <= most.0)
@@ -388,6 +392,22 @@ mod tests {
         assert!((15.9..17.0).contains(&Bytes(eight.peak.peak_bytes).gb()), "{:?}", eight.peak);
         let three = llama(4096).with_kv(Some(KvQuantization::bits(3)));
         assert!(model.memory(&mac, &three).is_err());
+    }
+
+    /// Without a cache for all (`-np` divides the context), every slot has to hold the run.
+    #[test]
+    fn slots_with_a_cache_each_hold_the_run() {
+        let (model, mac) = (qwen3_14b(9.0), machine("m4pro-20/24"));
+        let at = |slots| model.memory(&mac, &llama(4096).with_parallel(Some(slots))).expect("runs");
+        let [one, four] = [1, 4].map(|slots| at(slots).llama.expect("llama.cpp").settings.context);
+        assert_eq!((one, four), (4096, 4 * 4096));
+        let longest = |slots| {
+            model
+                .longest(&mac, &llama(4096).with_parallel(Some(slots)), false)
+                .expect("runs")
+                .tokens
+        };
+        assert!(longest(4) < longest(1) / 3, "{} {}", longest(4), longest(1));
     }
 
     #[test]

@@ -213,8 +213,17 @@ impl<'a> BatchGraph<'a> {
     /// Attention with keys and values of its own.
     fn attend(&mut self, layer: &LayerLayout, a: AttentionLayout, x: TensorId) -> TensorId {
         let queries = self.row_bytes(a.heads * a.key);
-        // What is projected beyond the queries gates the output.
-        let q = self.g.computed(queries, &[x]);
+        // What is projected beyond the queries gates the output, and stays until then.
+        let gated = layer.mixed.first() == Some(&(2 * a.heads * a.key));
+        let both = gated.then(|| self.g.computed(2 * queries, &[x]));
+        let q = match both {
+            Some(both) => {
+                let q = self.g.part(both, queries);
+                let q = self.g.computed(queries, &[q]);
+                self.fused(queries, &[q])
+            }
+            None => self.g.computed(queries, &[x]),
+        };
         let q = self.rotated(q, queries);
         let [keys, values] = layer.stored.map(|n| self.row_bytes(n));
         let inputs = self.attention.iter().find(|(w, _)| *w == layer.window).map(|(_, i)| *i);
@@ -238,7 +247,8 @@ impl<'a> BatchGraph<'a> {
                 ComputePlace::Cpu => 0,
             };
             let attended = self.g.computed(out + extra, &[q, inputs.mask]);
-            return self.g.view(attended);
+            let attended = self.g.view(attended);
+            return self.gated(attended, both, out);
         }
         let cells = self.settings.cells(layer.window) / self.settings.streams();
         let scores = self.row_bytes(a.heads * cells);
@@ -246,7 +256,17 @@ impl<'a> BatchGraph<'a> {
         let weights = self.g.in_place(scores, &[products, inputs.mask]);
         let attended = self.g.computed(out, &[weights]);
         let attended = self.g.view(attended);
-        self.g.computed(out, &[attended])
+        let attended = self.g.computed(out, &[attended]);
+        self.gated(attended, both, out)
+    }
+
+    /// The output of attention times the gate that was projected with the queries, where one was.
+    fn gated(&mut self, attended: TensorId, both: Option<TensorId>, bytes: u64) -> TensorId {
+        let Some(both) = both else { return attended };
+        let gate = self.g.part(both, bytes);
+        let gate = self.g.computed(bytes, &[gate]);
+        let gate = self.g.in_place(bytes, &[gate]);
+        self.g.in_place(bytes, &[attended, gate])
     }
 
     fn rotated(&mut self, x: TensorId, bytes: u64) -> TensorId {
