@@ -214,7 +214,8 @@ impl<'a> BatchGraph<'a> {
     fn attend(&mut self, layer: &LayerLayout, a: AttentionLayout, x: TensorId) -> TensorId {
         let queries = self.row_bytes(a.heads * a.key);
         // What is projected beyond the queries gates the output, and stays until then.
-        let gated = layer.mixed.first() == Some(&(2 * a.heads * a.key));
+        let (twice, width) = (2 * a.heads * a.key, self.layout.width);
+        let gated = layer.mixed.iter().any(|&n| n == twice && n != width);
         let both = gated.then(|| self.g.computed(2 * queries, &[x]));
         let q = match both {
             Some(both) => {
@@ -247,7 +248,7 @@ impl<'a> BatchGraph<'a> {
                 ComputePlace::Cpu => 0,
             };
             let attended = self.g.computed(out + extra, &[q, inputs.mask]);
-            let attended = self.g.view(attended);
+            let attended = self.g.part(attended, out);
             return self.gated(attended, both, out);
         }
         let cells = self.settings.cells(layer.window) / self.settings.streams();
