@@ -145,8 +145,8 @@ impl<'a> BatchGraph<'a> {
             mask
         };
         let keys_at = self.g.input(8 * self.n);
-        let stored =
-            self.layout.layers.iter().find(|l| l.window == window).map_or(1, |l| l.stored[1]);
+        let of_window = |l: &&LayerLayout| l.window == window && l.attention.is_some();
+        let stored = self.layout.layers.iter().find(of_window).map_or(1, |l| l.stored[1]);
         // Without flash attention values are stored across, element by element.
         let values_at =
             self.g.input(8 * self.n * if self.settings.flash { 1 } else { stored.max(1) });
