@@ -93,6 +93,18 @@ pub fn write(
 /// # Errors
 /// When plotters fails.
 pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
+    let mut drawn = Vec::new();
+    for (name, chart) in charts(record) {
+        let svg = chart.svg().map_err(PlotError::Draw)?;
+        // Without readings there is nothing to see.
+        drawn.extend((!svg.is_empty()).then_some((name, svg)));
+    }
+    Ok(drawn)
+}
+
+/// The charts of a record with their names.
+#[must_use]
+pub fn charts(record: &Record) -> Vec<(String, Chart)> {
     let mut pictures = Vec::new();
     let over_tokens = [
         ("decode-by-depth", TrialMetric::DecodeTokensPerS, "decode tokens per second"),
@@ -125,13 +137,7 @@ pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
         let title = "decode tokens per second, median and 95 % interval";
         pictures.push(("engines".to_owned(), bars(title, record)));
     }
-    let mut drawn = Vec::new();
-    for (name, chart) in pictures {
-        let svg = chart.svg().map_err(PlotError::Draw)?;
-        // Without readings there is nothing to see.
-        drawn.extend((!svg.is_empty()).then_some((name, svg)));
-    }
-    Ok(drawn)
+    pictures
 }
 
 const fn name_of(metric: TrialMetric) -> &'static str {

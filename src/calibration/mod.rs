@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod fidelity;
 pub mod fit;
 pub mod profile;
+pub mod shipped;
 pub mod transfer;
 pub mod widths;
 pub mod work;

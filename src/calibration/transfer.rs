@@ -1,7 +1,8 @@
 //! A profile of one chip bin, scaled to another bin of the same generation.
 //!
 //! Kernels that stream weights or caches follow the memory bus, those of prompts the GPU's arithmetic; what a launch
-//! costs stays as it is. No pair of bins has been calibrated yet, so the widths added here are assumptions.
+//! costs stays as it is. No pair of bins and no pair of machines of one bin has been calibrated yet, so the widths added
+//! here are assumptions.
 
 use super::profile::Profile;
 
@@ -16,7 +17,10 @@ pub struct Bin {
     pub arithmetic: f64,
 }
 
-/// Standard deviation of the logarithm of a time that changing the bin adds, whatever the bins.
+/// Standard deviation of the logarithm of a time from one machine of a bin to another: its macOS, heat and background
+/// work.
+pub const ANOTHER_MACHINE: f64 = 0.04;
+/// The same that changing the bin adds, whatever the bins.
 const CHANGE: f64 = 0.08;
 /// The part of the logarithm of the scale that may be wrong.
 const SHARE: f64 = 0.2;

@@ -1,5 +1,6 @@
 //! Drawing a chart with plotters.
 
+use super::hover::{Drawn, Spot, spots};
 use super::labels::{Anchor, LABEL_SIZE, places};
 use super::{Bar, Chart, ChartShape, Corner, Mark, Scale};
 use plotters::chart::{ChartContext, SeriesAnno};
@@ -23,14 +24,16 @@ const COLORS: [RGBColor; 7] = [
 const GRID: RGBAColor = RGBAColor(128, 128, 128, 0.25);
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (900, 560);
+/// Letters of names that stand beside one another below an axis.
+const LETTERS: usize = 130;
 const FONT: &str = "sans-serif";
 
 type Failed = DrawingAreaErrorKind<std::io::Error>;
 type Canvas<'a, 's, X, Y> = ChartContext<'a, SVGBackend<'s>, Cartesian2d<X, Y>>;
 
 impl Chart {
-    pub(super) fn render(&self, background: bool) -> Result<String, String> {
-        let Some([x, y]) = self.ranges() else { return Ok(String::new()) };
+    pub(super) fn render(&self, background: bool) -> Result<Drawn, String> {
+        let Some([x, y]) = self.ranges() else { return Ok(Drawn::default()) };
         let mut text = String::new();
         let drawn = match (self.x.scale == Scale::Log, self.y.scale == Scale::Log) {
             (true, true) => {
@@ -45,8 +48,8 @@ impl Chart {
             }
             (false, false) => self.draw(&mut text, background, (x.clone(), y.clone()), [x, y]),
         };
-        drawn.map_err(|e| e.to_string())?;
-        Ok(text)
+        let spots = drawn.map_err(|e| e.to_string())?;
+        Ok(Drawn { text, spots })
     }
 
     fn draw<X, Y>(
@@ -55,7 +58,7 @@ impl Chart {
         background: bool,
         (x, y): (X, Y),
         ends: [Range<f64>; 2],
-    ) -> Result<(), Failed>
+    ) -> Result<Vec<Spot>, Failed>
     where
         X: AsRangedCoord<Value = f64>,
         Y: AsRangedCoord<Value = f64>,
@@ -81,7 +84,8 @@ impl Chart {
         if self.marks.iter().any(|mark| !mark.name.is_empty()) {
             self.legend(&mut canvas, background)?;
         }
-        root.present()
+        root.present()?;
+        Ok(spots(self, |at| canvas.backend_coord(&at)))
     }
 
     fn mesh<X, Y>(&self, canvas: &mut Canvas<'_, '_, X, Y>) -> Result<(), Failed>
@@ -147,10 +151,14 @@ impl Chart {
         Y: Ranged<ValueType = f64>,
     {
         let Scale::Names(names) = &self.x.scale else { return Ok(()) };
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        // Where they would touch, every other one stands lower.
+        let rows = if names.len() * (longest + 1) > LETTERS { 2 } else { 1 };
         for (i, name) in names.iter().enumerate() {
             let (x, y) = canvas.backend_coord(&(i as f64 + 0.5, y.start));
             let style = (FONT, 12).into_text_style(root).pos(Pos::new(HPos::Center, VPos::Top));
-            root.draw(&Text::new(name.as_str(), (x, y + 8), style))?;
+            let below = 8 + 14 * (i % rows) as i32;
+            root.draw(&Text::new(name.as_str(), (x, y + below), style))?;
         }
         Ok(())
     }

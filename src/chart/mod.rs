@@ -3,6 +3,7 @@
 //! Whoever has something to show says what is drawn; ranges, colors, grid and legend are chosen here.
 
 mod draw;
+mod hover;
 mod labels;
 mod range;
 #[cfg(test)]
@@ -131,6 +132,20 @@ pub struct Bar {
     pub interval: [f64; 2],
 }
 
+/// Most bars with names of their own.
+const MOST_BARS: usize = 14;
+
+/// A bar with the name below it.
+#[derive(Clone, Debug)]
+pub struct NamedBar {
+    /// The name.
+    pub name: String,
+    /// Height.
+    pub height: f64,
+    /// Ends of the interval.
+    pub interval: [f64; 2],
+}
+
 /// A chart.
 #[derive(Clone, Debug)]
 pub struct Chart {
@@ -154,15 +169,41 @@ impl Chart {
     /// # Errors
     /// When the plotting library fails; the text says how.
     pub fn svg(&self) -> Result<String, String> {
-        self.render(true)
+        Ok(self.render(true)?.text)
     }
 
-    /// The chart as SVG to stand in a page: without background, and with text and axes in the color of the page.
+    /// The chart as SVG to stand in a page: without background, with text and axes in the color of the page, and with the
+    /// figures of every value under the pointer.
     ///
     /// # Errors
     /// As [`Self::svg`].
     pub fn inline_svg(&self) -> Result<String, String> {
-        let text = self.render(false)?;
-        Ok(text.replace("\"#000000\"", "\"currentColor\""))
+        let drawn = self.render(false)?;
+        let text = drawn.text.replace("\"#000000\"", "\"currentColor\"");
+        Ok(hover::with_spots(text, &drawn.spots))
+    }
+
+    /// Bars with names below them and intervals, in one color, as many as have room; without bars, nothing is drawn.
+    #[must_use]
+    pub fn of_bars(title: &str, description: &str, unit: &str, mut bars: Vec<NamedBar>) -> Self {
+        let left_out = bars.len().saturating_sub(MOST_BARS);
+        bars.truncate(MOST_BARS);
+        let rest = match left_out {
+            0 => String::new(),
+            n => format!("; {n} more are in the table"),
+        };
+        let place = |(i, bar): (usize, &NamedBar)| {
+            let middle = i as f64 + 0.5;
+            Bar { sides: [middle - 0.3, middle + 0.3], height: bar.height, interval: bar.interval }
+        };
+        let shape = ChartShape::Bars(bars.iter().enumerate().map(place).collect());
+        Self {
+            title: title.to_owned(),
+            description: format!("{description}{rest}"),
+            x: Axis::names(bars.into_iter().map(|bar| bar.name).collect()),
+            y: Axis::linear(unit),
+            legend: Corner::UpperRight,
+            marks: vec![Mark { name: String::new(), shape }],
+        }
     }
 }

@@ -88,3 +88,26 @@ fn bars_stand_over_the_names_of_their_places() {
     let svg = chart.svg().expect("drawn");
     assert!(svg.contains("p512") && svg.contains("a llama.cpp"), "{svg}");
 }
+
+#[test]
+fn every_value_has_its_figures_in_a_page() {
+    let curve = ChartShape::Curve {
+        points: vec![(1.0, 10.0), (9.0, 2.0)],
+        band: vec![(1.0, 5.0, 15.0), (9.0, 1.0, 3.0)],
+    };
+    let marks = vec![named("a<b", curve.clone()), named("", curve)];
+    let drawn = chart(marks);
+    let svg = drawn.inline_svg().expect("drawn");
+    assert_eq!(svg.matches("class=\"spot\"").count(), 2, "{svg}");
+    assert!(svg.contains("<title>a&lt;b: 10 a &amp; b (5–15) at 1 a &amp; b</title>"), "{svg}");
+    assert!(svg.trim_end().ends_with("</svg>") && !drawn.svg().expect("drawn").contains("<title>"));
+}
+
+#[test]
+fn bars_stand_on_their_names() {
+    let bar = NamedBar { name: "m4max-40/64".to_owned(), height: 3.0, interval: [2.0, 4.0] };
+    let drawn = Chart::of_bars("Decode", "Bars", "tok/s", vec![bar]);
+    let svg = drawn.inline_svg().expect("drawn");
+    assert!(svg.contains("<title>m4max-40/64: 3 tok/s (2–4)</title>"), "{svg}");
+    assert_eq!(Chart::of_bars("", "", "", Vec::new()).svg(), Ok(String::new()));
+}

@@ -16,6 +16,7 @@ mod macs;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod models;
+mod pages;
 mod predict;
 mod probe;
 mod recommend;
@@ -70,7 +71,9 @@ fn run(mut cli: Cli) -> Result<ExitStatus> {
         a.run.args.generate = tokens;
     }
     if cli.global.format == Format::Junit && !matches!(cli.command, Some(Command::Check(_))) {
-        bail!("--format junit: only check answers in it; choose table, json, csv or markdown");
+        bail!(
+            "--format junit: only check answers in it; choose table, json, csv, markdown or html"
+        );
     }
     #[cfg(feature = "mcp")]
     if let Some(Command::Mcp) = cli.command {
@@ -97,8 +100,8 @@ fn run(mut cli: Cli) -> Result<ExitStatus> {
         Some(Command::Recommend(a)) => printer.answer(recommend::run(&context, &a)?),
         Some(Command::Check(a)) => printer.answer(check::run(&context, &a)?),
         #[cfg(feature = "explore")]
-        Some(Command::Explore(a)) => explore::run(context, &a, write_report),
-        Some(Command::Report(a)) => report::run(&context, &a),
+        Some(Command::Explore(a)) => explore::run(context, &a, pages::of_inquiry),
+        Some(Command::Report(a)) => pages::run(&context, &a),
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
         Some(Command::Finetune(a)) => printer.answer(finetune::run(&context, &a)?),
         Some(Command::Why(a)) => printer.answer(why::run(&context, &a)?),
@@ -117,23 +120,6 @@ fn welcome(context: &Context) -> Result<ExitStatus> {
     let recommendation = recommend::run(context, &RecommendArgs::default());
     let welcome = welcome::Welcome::new(this, recommendation.map(|(answer, _)| answer));
     context.printer.answer((Answer::of(welcome), status))
-}
-
-/// The report of a question of the screen, as `mlxplan report` writes it.
-#[cfg(feature = "explore")]
-fn write_report(
-    context: &Context,
-    inquiry: &explore::Inquiry,
-    path: &std::path::Path,
-) -> Result<()> {
-    let args = report::args::ReportArgs {
-        model: inquiry.model.iter().cloned().collect(),
-        mac: inquiry.machine.mac.iter().cloned().collect(),
-        quant: inquiry.quant.clone(),
-        run: inquiry.run.clone(),
-        ..report::args::ReportArgs::default()
-    };
-    report::write(context, &args, Some(path))
 }
 
 /// Makes this thread one of those that compute in parallel: starting one more and waiting for it costs a short command

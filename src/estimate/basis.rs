@@ -9,7 +9,7 @@ pub use own_runs::{OwnRun, OwnRuns, OwnRunsUsed};
 use super::opened::OpenedModel;
 use crate::calibration::evidence::{self, EvidenceMetric, PredictedRate, Quality};
 use crate::calibration::profile::KernelEstimate;
-use crate::calibration::transfer::Bin;
+use crate::calibration::transfer::{ANOTHER_MACHINE, Bin};
 use crate::calibration::{Fidelity, Profile, decode_work, prefill_work};
 use crate::graph::tape::TraceError;
 use crate::graph::{Graph, GraphError};
@@ -181,6 +181,15 @@ impl Kernels {
         Self { profile, made_on: MadeOn::Bin(bin) }
     }
 
+    /// The times of the newest of these profiles that was made on another machine of the same bin; `None` where there is
+    /// none.
+    #[must_use]
+    pub fn shared(profiles: Vec<Profile>, machine: &Machine, macs: &Macs) -> Option<Self> {
+        let to = Some(bin(machine));
+        let alike = profiles.into_iter().filter(|p| bin_of(p, macs) == to);
+        alike.max_by_key(|p| p.created_unix_s).map(|profile| Self::elsewhere(profile, macs))
+    }
+
     /// The profile.
     #[must_use]
     pub const fn profile(&self) -> &Profile {
@@ -253,7 +262,7 @@ impl Kernels {
             return Err(BasisError::NotApple { chip, backend });
         };
         if from == to {
-            return Ok((None, 0.0, String::new()));
+            return Ok((None, ANOTHER_MACHINE, ", another machine of this kind".to_owned()));
         }
         let other = || BasisError::OtherGeneration(made_on.chip.clone());
         let (scaled, added) = self.profile.transferred(from, to).ok_or_else(other)?;

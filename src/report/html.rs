@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 /// A page.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Page {
     /// Title and first heading.
     pub title: String,
@@ -14,6 +14,8 @@ pub struct Page {
     pub lead: String,
     /// The parts in reading order.
     pub parts: Vec<PagePart>,
+    /// The command that writes the same page; empty where there is none.
+    pub command: String,
 }
 
 /// A part of a page.
@@ -27,15 +29,12 @@ pub enum PagePart {
     Notes(Vec<String>),
     /// A table that can be sorted by each column.
     Table(Sortable),
+    /// Names and values.
+    Pairs(Vec<(String, String)>),
+    /// Commands or file contents, as they are.
+    Code(String),
     /// A chart.
     Figure(Chart),
-    /// A chart that is SVG already, with its description.
-    Svg {
-        /// The text of the SVG, as a plotting library wrote it.
-        svg: String,
-        /// What it shows.
-        description: String,
-    },
 }
 
 /// A table that can be sorted.
@@ -43,10 +42,25 @@ pub enum PagePart {
 pub struct Sortable {
     /// What it shows.
     pub caption: String,
-    /// Headings, with units.
-    pub columns: Vec<String>,
+    /// The columns.
+    pub columns: Vec<PageColumn>,
     /// Cells, row by row.
     pub rows: Vec<Vec<PageCell>>,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, Serialize)]
+pub struct PageColumn {
+    /// Heading, with the unit.
+    pub title: String,
+    /// Whether a click sorts by it: where texts or numbers of one unit stand.
+    pub sortable: bool,
+}
+
+impl From<&str> for PageColumn {
+    fn from(title: &str) -> Self {
+        Self { title: title.to_owned(), sortable: true }
+    }
 }
 
 /// A cell: its text, and the number that it is sorted by, if it is one.
@@ -71,14 +85,20 @@ impl PageCell {
     /// A number, shown as `text`.
     #[must_use]
     pub fn number(text: impl Into<String>, key: f64) -> Self {
-        Self { text: text.into(), key: Some(key), number: true }
+        Self::figure(&text.into(), Some(key))
     }
 
     /// A number that may not be known: `?`.
     #[must_use]
     pub fn known(value: Option<f64>, text: impl Fn(f64) -> String) -> Self {
-        let text = value.map_or_else(|| "?".to_owned(), text);
-        Self { text, key: value, number: true }
+        Self::figure(&value.map_or_else(|| "?".to_owned(), text), value)
+    }
+
+    /// A figure with its unit; where it is narrow, lines are broken only before the interval in brackets.
+    #[must_use]
+    pub fn figure(text: &str, key: Option<f64>) -> Self {
+        let text = text.replace(' ', "\u{a0}").replace("\u{a0}(", " (");
+        Self { text, key, number: true }
     }
 }
 
@@ -92,6 +112,7 @@ struct View<'a> {
     title: &'a str,
     lead: &'a str,
     parts: Vec<PartView<'a>>,
+    command: &'a str,
     version: &'static str,
     style: &'static str,
     script: &'static str,
@@ -105,6 +126,8 @@ enum PartView<'a> {
     Text { text: &'a str },
     Notes { notes: &'a [String] },
     Table { table: &'a Sortable },
+    Pairs { pairs: &'a [(String, String)] },
+    Code { text: &'a str },
     Figure { svg: String, description: String },
 }
 
@@ -130,6 +153,7 @@ impl Page {
             title: &self.title,
             lead: &self.lead,
             parts: parts.collect::<Result<_, _>>()?,
+            command: &self.command,
             version: env!("CARGO_PKG_VERSION"),
             style: STYLE,
             script: SCRIPT,
@@ -145,22 +169,17 @@ impl Page {
 impl PagePart {
     /// What the template takes; `None` for a plot with nothing in it.
     fn view(&self) -> Result<Option<PartView<'_>>, PageError> {
-        let figure = |svg: String, description: String| {
-            (!svg.is_empty()).then_some(PartView::Figure { svg, description })
-        };
         Ok(match self {
             Self::Heading(text) => Some(PartView::Heading { text }),
             Self::Text(text) => Some(PartView::Text { text }),
             Self::Notes(notes) => Some(PartView::Notes { notes }),
             Self::Table(table) => Some(PartView::Table { table }),
+            Self::Pairs(pairs) => Some(PartView::Pairs { pairs }),
+            Self::Code(text) => Some(PartView::Code { text }),
             Self::Figure(chart) => {
                 let svg = chart.inline_svg().map_err(PageError::Chart)?;
-                figure(svg, format!("{}. {}", chart.title, chart.description))
-            }
-            Self::Svg { svg, description } => {
-                let svg = svg.replace("\"#000000\"", "\"currentColor\"");
-                let svg = svg.replace("fill=\"#FFFFFF\"", "fill=\"none\"");
-                figure(svg, description.clone())
+                let description = format!("{}. {}", chart.title, chart.description);
+                (!svg.is_empty()).then_some(PartView::Figure { svg, description })
             }
         })
     }
@@ -181,27 +200,28 @@ mod tests {
         let page = Page {
             title: evil.to_owned(),
             lead: evil.to_owned(),
+            command: evil.to_owned(),
             parts: vec![
                 PagePart::Heading(evil.to_owned()),
                 PagePart::Text(evil.to_owned()),
                 PagePart::Notes(vec![evil.to_owned()]),
+                PagePart::Code(evil.to_owned()),
+                PagePart::Pairs(vec![(evil.to_owned(), evil.to_owned())]),
                 PagePart::Table(Sortable {
                     caption: evil.to_owned(),
-                    columns: vec![evil.to_owned()],
+                    columns: vec![evil.into()],
                     rows: vec![vec![PageCell::text(evil)]],
                 }),
             ],
         };
         let html = page.render().expect("rendered");
         assert!(!html.contains("<img"), "{html}");
-        assert_eq!(html.matches("&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;").count(), 10);
+        assert_eq!(html.matches("&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;").count(), 14);
     }
 
     #[test]
     fn nothing_is_fetched() {
-        let html = Page { title: "t".to_owned(), lead: String::new(), parts: Vec::new() }
-            .render()
-            .expect("rendered");
+        let html = Page::default().render().expect("rendered");
         for word in ["http://", "https://", "src=", "@import", "url("] {
             assert!(!html.contains(word), "{word}");
         }

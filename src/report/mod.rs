@@ -1,5 +1,5 @@
-//! Presentation: a command's answer, a value that can [`Present`] itself, as text for people and as JSON, CSV, Markdown
-//! and JUnit for programs.
+//! Presentation: a command's answer, a value that can [`Present`] itself, as text or a page for people and as JSON, CSV,
+//! Markdown and JUnit for programs.
 //!
 //! Nothing here calculates; everything shown comes in as text or as serializable values.
 
@@ -7,6 +7,7 @@ mod bars;
 mod cleaned;
 mod csv;
 mod document;
+mod document_page;
 mod html;
 mod markdown;
 mod present;
@@ -15,7 +16,7 @@ mod raster;
 mod terminal;
 
 pub use document::{Align, Column, Document, DocumentBlock, Table};
-pub use html::{Page, PageCell, PagePart, Sortable};
+pub use html::{Page, PageCell, PageColumn, PageError, PagePart, Sortable};
 pub use present::{Answer, Present, Tagged, schema_of};
 pub use raster::png;
 pub use terminal::{Style, width};
@@ -34,6 +35,8 @@ pub enum Format {
     Csv,
     /// Markdown with tables.
     Markdown,
+    /// One HTML file with the answer and its charts.
+    Html,
     /// JUnit XML, of checks only.
     Junit,
 }
@@ -47,10 +50,11 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             "markdown" | "md" => Ok(Self::Markdown),
+            "html" => Ok(Self::Html),
             "junit" => Ok(Self::Junit),
-            other => {
-                Err(format!("unknown format '{other}'; known: table, json, csv, markdown, junit"))
-            }
+            other => Err(format!(
+                "unknown format '{other}'; known: table, json, csv, markdown, html, junit"
+            )),
         }
     }
 }

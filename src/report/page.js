@@ -24,3 +24,20 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...rows);
   });
 }
+// The figures of a value, beside the pointer: the titles of the plots, without the wait of the browser's own.
+const box = document.getElementById("figure");
+for (const spot of document.querySelectorAll(".spot")) {
+  const title = spot.querySelector("title");
+  const text = title.textContent;
+  title.remove();
+  spot.setAttribute("aria-label", text);
+  spot.addEventListener("pointerenter", (event) => {
+    box.textContent = text;
+    box.hidden = false;
+    const left = Math.min(event.clientX + 12, window.innerWidth - box.offsetWidth - 8);
+    const above = event.clientY - box.offsetHeight - 12;
+    box.style.left = `${Math.max(left, 8)}px`;
+    box.style.top = `${above < 8 ? event.clientY + 16 : above}px`;
+  });
+  spot.addEventListener("pointerleave", () => { box.hidden = true; });
+}

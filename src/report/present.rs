@@ -1,7 +1,8 @@
 //! Answers are typed values: what a program reads and what a person reads are made from the same type.
 
 use super::cleaned::cleaned;
-use super::{Document, Format, Style, csv, markdown, terminal};
+use super::{Document, Format, Page, PageError, Style, csv, markdown, terminal};
+use crate::chart::Chart;
 use crate::clean::{clean, clean_json};
 use quick_junit::Report;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -23,6 +24,11 @@ pub trait Present: Serialize + JsonSchema {
 
     /// The answer for people: what terminals, Markdown and CSV show.
     fn document(&self) -> Document;
+
+    /// What a page shows beside the text.
+    fn charts(&self) -> Vec<Chart> {
+        Vec::new()
+    }
 
     /// The answer as test results, where it passes or fails.
     fn junit(&self) -> Option<Report> {
@@ -86,6 +92,7 @@ pub struct Answer(Box<dyn Render>);
 /// [`Present`] without its type.
 trait Render {
     fn document(&self) -> Document;
+    fn charts(&self) -> Vec<Chart>;
     fn json(&self) -> Result<Value, serde_json::Error>;
     fn junit(&self) -> Option<Report>;
 }
@@ -96,6 +103,10 @@ impl<T: Present> Render for Tagged<T> {
         document.not_modeled(T::NOT_MODELED);
         document.say_once();
         document
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        self.0.charts()
     }
 
     fn json(&self) -> Result<Value, serde_json::Error> {
@@ -114,11 +125,14 @@ pub enum RenderError {
     #[error("the answer cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// The answer neither passes nor fails.
-    #[error("this answer has no JUnit form; choose table, json, csv or markdown")]
+    #[error("this answer has no JUnit form; choose table, json, csv, markdown or html")]
     NoJunit,
     /// The results cannot be written as XML.
     #[error("the answer cannot be written as JUnit XML: {0}")]
     Junit(#[from] quick_junit::SerializeError),
+    /// A page cannot be made.
+    #[error(transparent)]
+    Page(#[from] PageError),
 }
 
 impl Answer {
@@ -134,6 +148,15 @@ impl Answer {
         self.0.document()
     }
 
+    /// The answer as a page that names the command which writes it.
+    ///
+    /// # Errors
+    /// When a chart cannot be drawn.
+    pub fn page(&self, command: &str) -> Result<String, PageError> {
+        let page = Page::of(&cleaned(&self.document()), self.0.charts(), command);
+        Ok(clean(&page.render()?).into_owned())
+    }
+
     /// The answer in one of the formats, with a line break at the end; nothing in it acts on a terminal but the style.
     ///
     /// # Errors
@@ -144,6 +167,7 @@ impl Answer {
             Format::Json => clean_json(&format!("{:#}\n", self.0.json()?)).into_owned(),
             Format::Csv => csv::render(&cleaned(&self.document())),
             Format::Markdown => markdown::render(&cleaned(&self.document())),
+            Format::Html => self.page("")?,
             Format::Junit => {
                 clean(&self.0.junit().ok_or(RenderError::NoJunit)?.to_string()?).into_owned()
             }

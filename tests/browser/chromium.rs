@@ -40,6 +40,8 @@ pub enum Medium {
     Light,
     /// On a desk, dark.
     Dark,
+    /// In a narrow window on a desk, light.
+    Narrow,
     /// On a phone, light.
     Phone,
     /// On paper.
@@ -177,6 +179,13 @@ impl Chromium {
         }
     }
 
+    /// Moves the pointer to the point that an expression gives.
+    pub fn point(&mut self, point: &str) {
+        let at = self.evaluate(point);
+        let event = json!({ "type": "mouseMoved", "x": at[0], "y": at[1] });
+        self.call("Input.dispatchMouseEvent", event);
+    }
+
     /// Presses the enter key where the focus is.
     pub fn press_enter(&mut self) {
         for kind in ["keyDown", "keyUp"] {
@@ -189,6 +198,7 @@ impl Chromium {
     pub fn show_as(&mut self, medium: Medium) {
         let (width, height, mobile) = match medium {
             Medium::Light | Medium::Dark => (1280, 900, false),
+            Medium::Narrow => (900, 700, false),
             Medium::Phone => (390, 844, true),
             // A4 at 96 dots an inch, less margins of a centimetre.
             Medium::Print => (718, 1047, false),

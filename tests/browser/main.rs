@@ -81,9 +81,31 @@ fn the_page_works_in_a_browser() {
     let plots = "Array.from(document.querySelectorAll('figure svg'), s => s.getBoundingClientRect().width > 300)";
     assert_eq!(browser.evaluate(plots), serde_json::json!(vec![true; 7]));
 
+    // The figures of a value are shown where the pointer is.
+    let spot = "(() => { const s = document.querySelector('.spot'); s.scrollIntoView({ block: 'center' }); \
+                const r = s.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()";
+    browser.point(spot);
+    let shown = browser.evaluate("document.getElementById('figure').innerText");
+    let shown = shown.as_str().unwrap();
+    assert!(shown.contains("tok/s") && shown.contains("tokens in the cache"), "{shown}");
+    browser.point("[1, 1]");
+    assert_eq!(browser.evaluate("document.getElementById('figure').hidden"), true);
+    // The page says how it is made again.
+    let command = browser.evaluate("document.getElementById('command').innerText");
+    assert!(
+        command.as_str().unwrap().starts_with("mlxplan report --quiet --mac m4max-40/64 m5max")
+    );
+
+    // From 900 pixels on nothing is scrolled sideways, not even a table in its own frame.
+    browser.show_as(Medium::Narrow);
+    let frames = "Array.from(document.querySelectorAll('.wide, figure > div'), e => e.scrollWidth <= e.clientWidth)";
+    let frames = browser.evaluate(frames);
+    assert!(frames.as_array().unwrap().iter().all(|fits| fits == true), "{frames}");
+
     for (name, medium) in [
         ("light", Medium::Light),
         ("dark", Medium::Dark),
+        ("narrow", Medium::Narrow),
         ("phone", Medium::Phone),
         ("print", Medium::Print),
     ] {
@@ -112,6 +134,7 @@ fn names_of_models_cannot_break_out_of_the_page() {
     browser.open(&path);
     assert_eq!(browser.evaluate("document.images.length"), 0);
     assert_eq!(browser.evaluate("document.scripts.length"), 1);
+    assert_eq!(browser.evaluate("document.querySelectorAll('figure script, svg img').length"), 0);
     let name = column(&mut browser, 0);
     assert!(name.iter().all(|n| n.contains("<img src=x onerror=alert(1)> & \"co\"")), "{name:?}");
     assert_eq!(browser.complaints(), Vec::<String>::new());

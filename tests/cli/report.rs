@@ -41,6 +41,36 @@ fn the_page_stands_alone_and_says_what_predict_says() {
 }
 
 #[test]
+fn every_answer_is_a_page_too() {
+    let plan = "examples/agents.toml";
+    let result = "tests/fuzz/corpus/bench/run.json";
+    let session = "turns=6,system=2000,prompt=300,output=200";
+    for (line, words) in [
+        ("predict --model qwen3-8b-4bit --mac m4max-40/64 --format html", &["peak", "90 %"][..]),
+        ("compare --model qwen3-8b-4bit --mac m4-10/16 m5-10/16 --format html", &["Side by side"]),
+        ("macs --format html", &["m4max-40"]),
+        (&format!("check {plan} --format html"), &["Probability"]),
+        (&format!("report --plan {plan}"), &["Probability", "mlxplan report --plan"]),
+        (&format!("report --bench {result}"), &["Measured"]),
+        (&format!("{CASE} --session {session}"), &["Turns of", "kept cache", "GPU limit"]),
+        (&format!("{CASE} --users 2 --rate 0.05"), &["all together", "requests per second"]),
+    ] {
+        let (code, html, err) = run(line);
+        assert!(
+            html.starts_with("<!DOCTYPE html>") && html.contains("</html>"),
+            "{line} {code}: {err}"
+        );
+        assert!(words.iter().all(|w| html.contains(w)), "{line}: {html}");
+        for word in ["src=", "@import", "url(", "href=\"http"] {
+            assert!(!html.contains(word), "{line}: {word}");
+        }
+    }
+    // The verdict of a plan is that of `check`; a page that could be written is a success.
+    assert_eq!(run("check examples/too-much.toml --format html").0, 1);
+    assert_eq!(run("report --plan examples/too-much.toml").0, 0);
+}
+
+#[test]
 fn every_plot_is_written_as_png() {
     let dir = tempfile::tempdir().expect("a folder");
     for kind in ["context", "memory", "drafts", "price", "roofline", "measured"] {
@@ -60,6 +90,13 @@ fn what_cannot_be_written_is_said() {
     assert!(code == 2 && err.contains(".svg or .png"), "{err}");
     let (code, _, err) = run(&format!("{CASE} -o /tmp/x.png"));
     assert!(code == 2 && err.contains("--plot"), "{err}");
+    let (code, _, err) = run("report --plan examples/none.toml");
+    assert!(code == 2 && err.contains("examples/none.toml"), "{err}");
+    let (code, _, err) = run("report --bench Cargo.toml");
+    assert!(code == 2 && err.contains("no result of mlxplan bench"), "{err}");
+    let two = "report --model qwen3-8b-4bit qwen3-4b-4bit --mac m4max-40/64 --users 2";
+    let (code, _, err) = run(two);
+    assert!(code == 2 && err.contains("name one --model"), "{err}");
     let (code, _, err) = run("report --mac m4max-40/64");
     assert!(code == 2 && err.contains("--model"), "{err}");
 }

@@ -41,6 +41,8 @@ pub struct Serving {
     pub knee: Knee,
     /// What users see when requests arrive at a rate, where one was given.
     pub load: Option<UnderRate>,
+    /// The same at other rates, up to the most that the server keeps up with; empty where no rate was given.
+    pub by_rate: Vec<AtRate>,
     /// What a newer MLX would change.
     pub update: Option<NewerMlx>,
     /// How to start the server for the users that fit.
@@ -207,6 +209,17 @@ pub struct UnderRate {
     pub prompts_at_once: u32,
     /// The time that nine of ten stay below with that setting.
     pub ttft_p90_then_s: f64,
+}
+
+/// What users wait at one rate of requests.
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
+pub struct AtRate {
+    /// Requests per second, of all users together.
+    pub requests_per_s: f64,
+    /// Median time to the first token in seconds.
+    pub ttft_median_s: f64,
+    /// Time to the first token that nine of ten stay below.
+    pub ttft_p90_s: f64,
 }
 
 /// Whether a server keeps up.

@@ -10,7 +10,8 @@ pub mod replay;
 pub mod scheduler;
 
 pub use answer::{
-    Decides, Knee, KneeCause, LoadVerdict, NewerMlx, Serving, UnderRate, UserRow, UsersThatFit,
+    AtRate, Decides, Knee, KneeCause, LoadVerdict, NewerMlx, Serving, UnderRate, UserRow,
+    UsersThatFit,
 };
 pub use costs::{EstimatedCosts, Pace};
 pub use question::{UsersOn, UsersQuestion};

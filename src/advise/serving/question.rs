@@ -1,7 +1,8 @@
 //! How many users a machine serves with a model, how fast, and with which settings.
 
 use super::answer::{
-    Decides, Knee, KneeCause, LoadVerdict, MOST_USERS, NewerMlx, UnderRate, UserRow, UsersThatFit,
+    AtRate, Decides, Knee, KneeCause, LoadVerdict, MOST_USERS, NewerMlx, UnderRate, UserRow,
+    UsersThatFit,
 };
 use super::costs::{EstimatedCosts, Pace};
 use super::load::{REQUESTS, SeenByUsers, arrivals, burst};
@@ -283,6 +284,24 @@ impl<'a, 'm> UsersOn<'a, 'm> {
         }))
     }
 
+    /// What at most so many users at once wait as requests come faster, up to nearly the most that the server keeps up with.
+    pub fn by_rate(&self, users: u32) -> Vec<AtRate> {
+        let scheduler = self.scheduler.limited_to(users, u32::MAX);
+        let most = self.most_requests(&scheduler, Pace::EXPECTED);
+        let work = self.estimator.run().work;
+        let at = |share: &f64| {
+            let rate = share * most;
+            let demands = arrivals(rate, work.context_tokens, work.generate_tokens);
+            let seen = self.seen(&scheduler, Pace::EXPECTED, &demands)?;
+            Some(AtRate {
+                requests_per_s: rate,
+                ttft_median_s: seen.ttft_median_s,
+                ttft_p90_s: seen.ttft_p90_s,
+            })
+        };
+        SHARES.iter().filter_map(at).collect()
+    }
+
     /// What the newest MLX would change, where the engine runs on one without the kernels for several rows.
     ///
     /// # Errors
@@ -314,6 +333,9 @@ fn ends(decode: &Decode, prefill: &Prefill) -> [Pace; 2] {
         chunk: prefill.tokens_per_s / prefill.interval_90[end],
     })
 }
+
+/// Shares of the most requests a second that are looked at.
+const SHARES: [f64; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
 /// Share of what one user alone gets that the next one adds at least, below which the total hardly grows.
 const KNEE: f64 = 0.25;

@@ -1,9 +1,11 @@
 //! A run for people.
 
 use super::cells::{dash, figure};
+use crate::bench::plots;
 use crate::bench::record::{Record, SCHEMA};
 use crate::bench::summary::{CaseSummary, EngineComparison, TrialMetric};
 use crate::bench::{Trial, TrialFlag};
+use crate::chart::Chart;
 use crate::report::{Column, Document, Present, Table};
 use crate::stats::TrialSummary;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -30,6 +32,10 @@ impl Present for Record {
 
     fn document(&self) -> Document {
         document(self)
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        plots::charts(self).into_iter().map(|(_, chart)| chart).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::advise::check::{
     ResidentModels, WorkloadNeeds,
 };
 use crate::advise::cluster::cluster_name;
+use crate::chart::{Chart, NamedBar};
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{engine_text, percent};
 use crate::estimate::{Outcome, RunKeys};
@@ -219,6 +220,22 @@ impl Present for CheckAnswer {
         }
         d.notes(self.notes.clone());
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        let several = self.macs.len() > 1;
+        let on = |mac: &MacAnswer, name: &str| match several {
+            true => format!("{name} {}", mac.machine.id),
+            false => name.to_owned(),
+        };
+        let bar = |(mac, w): (&MacAnswer, &WorkloadAnswer)| NamedBar {
+            name: on(mac, &w.name),
+            height: 100.0 * w.probability,
+            interval: [100.0 * w.probability; 2],
+        };
+        let all = self.macs.iter().flat_map(|mac| mac.workloads.iter().map(move |w| (mac, w)));
+        let description = "Probability that all needs of a workload hold, in percent";
+        vec![Chart::of_bars(&self.plan, description, "%", all.map(bar).collect())]
     }
 
     /// A suite for each Mac, a case for each requirement. What is uncertain counts as skipped, because it neither

@@ -4,6 +4,7 @@ mod verdicts;
 
 use super::Asked;
 use super::args::CompareArgs;
+use crate::chart::{Chart, NamedBar};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::exit::ExitStatus;
@@ -343,6 +344,18 @@ impl Present for Variants {
         }
         d.notes(self.notes.clone());
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        let bar = |row: &VariantRow| {
+            let (height, interval) = (row.tokens_per_s?, row.interval_90?);
+            Some(NamedBar { name: row.name.clone(), height, interval })
+        };
+        let bars = self.rows.iter().filter_map(bar).collect();
+        let description =
+            "Predicted decode tokens per second with 90 % intervals; what cannot run has no bar";
+        let title = format!("{} on {}", short(&self.model.id), self.machine.id);
+        vec![Chart::of_bars(&title, description, "tok/s", bars)]
     }
 }
 

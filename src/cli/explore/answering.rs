@@ -165,7 +165,8 @@ fn basis(
             Ok(bases.into_iter().next().unwrap_or(Basis::Spec))
         }
         None => {
-            let kernels = context.kernels_for(model, run, inquiry.machine.is_here())?;
+            let on = (Some(machine), inquiry.machine.is_here());
+            let kernels = context.kernels_for(model, run, on)?;
             Ok(kernels.map_or(Basis::Spec, |kernels| Basis::Kernels(Box::new(kernels))))
         }
     }

@@ -55,6 +55,16 @@ impl Inquiry {
         words.joined()
     }
 
+    /// The command that writes the report of the same.
+    pub fn report_command(&self) -> String {
+        let mut words = CommandWords::of_command("report");
+        words.flag("--model", self.model.as_ref());
+        words.flag("--quant", self.quant.as_ref());
+        words.flag("--mac", self.machine.mac.as_ref());
+        words.run(&self.run);
+        words.joined()
+    }
+
     /// What a setting stands at, as the screen shows it; `facts` are of the model as it was opened last.
     pub(super) fn shown(&self, knob: Knob, facts: Option<&ModelFacts>) -> String {
         let run = &self.run;

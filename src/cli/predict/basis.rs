@@ -27,7 +27,8 @@ pub(super) fn best(
         ensure!(here, "--time-layers times MLX on this machine; leave --mac and --engine out");
         ensure!(run.work.batch == 1, "--time-layers times single sequences; leave --batch out");
     }
-    let kernels = context.kernels_for(model, run, args.machine.is_here())?.map(Box::new);
+    let on = (machine, args.machine.is_here());
+    let kernels = context.kernels_for(model, run, on)?.map(Box::new);
     if args.time_layers {
         let timing = layers(context, args, model, run)?;
         return Ok(Basis::Layers(Box::new(timing), kernels));

@@ -6,6 +6,7 @@ mod basis;
 mod explain;
 mod prompt;
 pub(super) mod session;
+mod session_charts;
 mod streaming;
 
 use super::shared::context::Context;

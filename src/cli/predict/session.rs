@@ -1,10 +1,11 @@
 //! `predict --turn` and `predict --session`: a turn of a conversation, or a whole one, for people.
 
 use super::args::PredictArgs;
-use super::three;
+use super::{session_charts, three};
 use crate::advise::session::{
     Conversation, SessionEnd, SessionEnergy, SessionPlan, SessionSpec, TurnRow,
 };
+use crate::chart::Chart;
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::opening::About;
 use crate::cli::shared::words::{limit_texts, predicted_engine_text, status};
@@ -74,7 +75,12 @@ impl Present for SessionPlan {
             d.text("To start the engine with room for the kept caches:");
             d.code(self.commands.join("\n"));
         }
+        d.not_modeled(&self.not_modeled);
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        session_charts::charts(self)
     }
 }
 

@@ -6,6 +6,7 @@ use super::picks::{self, PickKeys};
 use crate::advise::picks::Picks;
 use crate::advise::use_case::UseCase;
 use crate::advise::{CannotRun, EngineSettings, MacChoice};
+use crate::chart::{Chart, NamedBar};
 use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
     contexts_text, format_name, gb, loss_notes, parts_text, run_text, short, wired_notes,
@@ -215,6 +216,17 @@ impl Present for Recommendation {
             d.notes(notes);
         }
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        let bar = |t: &Tagged<Prediction>| NamedBar {
+            name: format!("{} {}", short(&t.0.model.id), format_name(&t.0.model.quant)),
+            height: t.0.decode.tokens_per_s,
+            interval: t.0.decode.interval_90,
+        };
+        let bars = self.choices.iter().filter(|t| t.0.generates()).map(bar).collect();
+        let description = "Predicted decode tokens per second with 90 % intervals";
+        vec![Chart::of_bars(&self.shown.title, description, "tok/s", bars)]
     }
 }
 

@@ -296,8 +296,8 @@ fn overview(
     let sources = Sources { program: run.engine.program, ..context.sources(None)? };
     let found = picks(question, wish, context.catalogs.models()?, &sources)?;
     let title = match args.task {
-        Some(task) => format!("For {task}, by size, on  {}", machine.name),
-        None => format!("By size, what to run on  {}", machine.name),
+        Some(task) => format!("For {task}, by size, on {}", machine.name),
+        None => format!("By size, what to run on {}", machine.name),
     };
     let some = !found.all.is_empty();
     let answer = Recommendation::picks(machine, run, title, (args.task, found));

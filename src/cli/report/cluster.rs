@@ -2,9 +2,9 @@
 
 use super::Case;
 use crate::advise::cluster::{ClusterVerdict, RowFigures, cluster_rows};
-use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
+use crate::chart::{Axis, Bar, Chart, ChartShape, Corner, Mark};
 use crate::cli::shared::words::{format_name, short};
-use crate::estimate::{Cluster, Parallelism};
+use crate::estimate::{Cluster, Decode, Parallelism};
 use crate::roofline::Coefficients;
 use anyhow::Result;
 
@@ -13,15 +13,13 @@ const MACS: usize = 4;
 /// Half of the width of a bar, in Macs.
 const HALF: f64 = 0.16;
 
-/// A bar: its place in Macs, and its height.
-type Bar = (f64, f64);
-
-/// The outline of bars that stand on the axis.
-fn outline(bars: &[Bar]) -> ChartShape {
-    let corners = |&(x, y): &Bar| {
-        [(x - HALF, 0.0, 0.0), (x - HALF, 0.0, y), (x + HALF, 0.0, y), (x + HALF, 0.0, 0.0)]
-    };
-    ChartShape::Area(bars.iter().flat_map(corners).collect())
+/// A bar on the axis of Macs.
+fn bar(middle: f64, decode: &Decode) -> Bar {
+    Bar {
+        sides: [middle - HALF, middle + HALF],
+        height: decode.tokens_per_s,
+        interval: decode.interval_90,
+    }
 }
 
 /// Decode speed of the first model on one, two and four of the first Mac; `None` where several cannot run it.
@@ -36,12 +34,12 @@ pub(super) fn speed_by_macs(case: &Case) -> Result<Option<Chart>> {
     for row in rows.iter().filter(|row| row.verdict != ClusterVerdict::Impossible) {
         let nodes = row.machines.len() as f64;
         match (&row.figures, row.parallelism) {
-            (Some(RowFigures::One(f)), _) => one.push((nodes, f.decode.tokens_per_s)),
+            (Some(RowFigures::One(f)), _) => one.push(bar(nodes, &f.decode)),
             (Some(RowFigures::Several(f)), Some(Parallelism::Tensor)) => {
-                tensor.push((nodes - 1.1 * HALF, f.decode.tokens_per_s));
+                tensor.push(bar(nodes - 1.1 * HALF, &f.decode));
             }
             (Some(RowFigures::Several(f)), Some(Parallelism::Pipeline)) => {
-                pipeline.push((nodes + 1.1 * HALF, f.decode.tokens_per_s));
+                pipeline.push(bar(nodes + 1.1 * HALF, &f.decode));
             }
             _ => {}
         }
@@ -51,9 +49,9 @@ pub(super) fn speed_by_macs(case: &Case) -> Result<Option<Chart>> {
     }
     let named = [("one Mac", one), ("split by tensors", tensor), ("pipeline", pipeline)];
     let marks = named
-        .iter()
+        .into_iter()
         .filter(|(_, bars)| !bars.is_empty())
-        .map(|(name, bars)| Mark { name: (*name).to_owned(), shape: outline(bars) })
+        .map(|(name, bars)| Mark { name: name.to_owned(), shape: ChartShape::Bars(bars) })
         .collect();
     Ok(Some(Chart {
         legend: Corner::UpperLeft,

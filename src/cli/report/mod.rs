@@ -12,21 +12,41 @@ use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::output;
 use super::shared::progress::Progress;
+use super::shared::typed::typed;
 use super::shared::words::short;
 use crate::estimate::{Basis, Estimator, OpenedModel, Run};
 use crate::hardware::machine::Machine;
+use crate::report::Answer;
 use crate::roofline::Coefficients;
 use anyhow::{Result, bail};
 use args::{Plot, ReportArgs};
 use std::path::Path;
 
 pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus> {
-    write(context, args, context.printer.output.as_deref())?;
+    write(context, args, (context.printer.output.as_deref(), &typed()))?;
     Ok(ExitStatus::Ok)
 }
 
-/// Writes what the arguments ask for to a file, or to standard output.
-pub(super) fn write(context: &Context, args: &ReportArgs, output: Option<&Path>) -> Result<()> {
+/// Writes the page of another command's answer.
+pub(super) fn answer(context: &Context, answer: &Answer) -> Result<ExitStatus> {
+    let output = context.printer.output.as_deref();
+    if let Some(path) = output {
+        fits_content(path, false)?;
+    }
+    let text = answer.page(&typed())?;
+    match output {
+        Some(path) => output::write_file(path, text.as_bytes())?,
+        None => output::write_stdout(text.as_bytes())?,
+    }
+    Ok(ExitStatus::Ok)
+}
+
+/// Writes what the arguments ask for to a file, or to standard output; a page says which command writes it.
+pub(super) fn write(
+    context: &Context,
+    args: &ReportArgs,
+    (output, command): (Option<&Path>, &str),
+) -> Result<()> {
     if let Some(path) = output {
         fits_content(path, args.plot.is_some())?;
     }
@@ -37,7 +57,7 @@ pub(super) fn write(context: &Context, args: &ReportArgs, output: Option<&Path>)
             let chart = plots::chart(context, &Case::open(context, args)?, kind)?;
             chart.svg().map_err(anyhow::Error::msg)?
         }
-        None => page::render(context, &Case::open(context, args)?, &progress)?,
+        None => page::render(context, &Case::open(context, args)?, (&progress, command))?,
     };
     drop(progress);
     if text.is_empty() {

@@ -5,6 +5,7 @@ use super::{Case, cluster, drafts, plots};
 use crate::advise::money::Economics;
 use crate::advise::offer_for;
 use crate::advise::purchase::{Needs, purchase};
+use crate::chart::Chart;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::progress::Progress;
 use crate::cli::shared::words::{format_name, percent, run_text, short};
@@ -12,12 +13,16 @@ use crate::estimate::memory::MaxContext;
 use crate::estimate::{Estimator, Figures};
 use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::Machine;
-use crate::report::{Page, PageCell, PagePart, Sortable};
+use crate::report::{Page, PageCell, PageColumn, PagePart, Sortable};
 use crate::roofline::Coefficients;
 use crate::units::{Seconds, TokensPerSecond};
 use anyhow::Result;
 
-pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Result<String> {
+pub(super) fn render(
+    context: &Context,
+    case: &Case,
+    (progress, command): (&Progress, &str),
+) -> Result<String> {
     let estimators = case.estimators(Coefficients::embedded()?);
     let models: Vec<String> = case
         .subjects
@@ -50,16 +55,18 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
         "US list prices, state {AS_OF}; ? where none is known. Each Mac with its smallest storage."
     )));
     parts.push(PagePart::Heading("How good the predictions are".to_owned()));
-    parts.push(PagePart::Svg {
-        svg: plots::measured(context)?.svg().map_err(anyhow::Error::msg)?,
+    let measured = Chart {
         description: "Predicted against measured decode speed of published runs, each predicted by a fit that has not \
                       seen any row of its owner; `mlxplan validate` has the figures"
             .to_owned(),
-    });
+        ..plots::measured(context)?
+    };
+    parts.push(PagePart::Figure(measured));
     let page = Page {
         title: format!("{} on Apple Silicon", models.join(", ")),
         lead: run_text(&case.run, &case.machines),
         parts,
+        command: command.to_owned(),
     };
     Ok(page.render()?)
 }
@@ -86,7 +93,7 @@ fn side_by_side(
     ];
     let mut table = Sortable {
         caption: "Predictions, with intervals that hold 90 % of measurements".to_owned(),
-        columns: columns.map(str::to_owned).to_vec(),
+        columns: columns.map(PageColumn::from).to_vec(),
         rows: Vec::new(),
     };
     let mut notes: Vec<String> = Vec::new();
@@ -180,7 +187,7 @@ fn choices(context: &Context, estimators: &[Estimator<'_>]) -> Result<Sortable> 
     };
     Ok(Sortable {
         caption: "Macs on sale on which every model fits; tok/s and TTFT of the slowest".to_owned(),
-        columns: columns.map(str::to_owned).to_vec(),
+        columns: columns.map(PageColumn::from).to_vec(),
         rows: found.choices.iter().map(row).collect(),
     })
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// How the answer is written: table, json, csv or markdown; of check also junit
+    /// How the answer is written: table, json, csv, markdown or html (a page with charts); of check also junit
     #[arg(
         long,
         global = true,

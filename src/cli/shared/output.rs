@@ -1,6 +1,7 @@
 //! Writing answers and errors.
 
 use super::global::{Color, Global};
+use super::typed::typed;
 use crate::clean::clean;
 use crate::files;
 use crate::report::{Answer, Format, Style, png, width};
@@ -54,7 +55,10 @@ pub(in crate::cli) fn write(
         }
     };
     let width = if to_file { 100 } else { width() };
-    let text = answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() })?;
+    let text = match format {
+        Format::Html => answer.page(&typed())?,
+        _ => answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() })?,
+    };
     match file {
         Some(path) => write_file(path, text.as_bytes()),
         None => write_stdout(text.as_bytes()),

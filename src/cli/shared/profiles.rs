@@ -2,7 +2,9 @@
 
 use super::context::Context;
 use crate::calibration::profile::{self, Host, Profile};
+use crate::calibration::shipped::shipped;
 use crate::estimate::{Kernels, OpenedModel, Program, Run};
+use crate::hardware::machine::Machine;
 use crate::hardware::probe::{Probe, probe};
 use anyhow::Result;
 
@@ -34,24 +36,31 @@ impl Context {
         let fits = |p: &Profile| p.machine == host(probe, &p.machine.backend);
         Ok(stored.into_iter().map(|(_, p)| p).find(fits))
     }
-    /// The kernel times that a run of a model is predicted with, on this machine (`here`) or, with `--profile`, on
-    /// another; `None` where there are none, or they say nothing of its program or its sequences.
+
+    /// The kernel times that a run of a model is predicted with: of this machine (`here`), of the file of `--profile`, or of
+    /// another machine of the same bin whose owner has sent them; `None` where there are none, or they say nothing of its
+    /// program or its sequences.
     pub(in crate::cli) fn kernels_for(
         &self,
         model: &OpenedModel,
         run: &Run,
-        here: bool,
+        (machine, here): (Option<&Machine>, bool),
     ) -> Result<Option<Kernels>> {
         let mlx = run.engine.program == Program::MlxLm && model.source.gguf.is_none();
-        if !mlx || run.work.batch != 1 || (!here && self.profile.is_none()) {
+        if !mlx || run.work.batch != 1 {
             return Ok(None);
         }
-        let probe = self.here()?;
-        let Some(profile) = self.profile(&probe)? else { return Ok(None) };
-        let here = here && profile.machine == host(&probe, &profile.machine.backend);
-        Ok(Some(match here {
-            true => Kernels::here(profile),
-            false => Kernels::elsewhere(profile, &self.catalogs.macs),
-        }))
+        let macs = &self.catalogs.macs;
+        if here || self.profile.is_some() {
+            let probe = self.here()?;
+            if let Some(profile) = self.profile(&probe)? {
+                let here = here && profile.machine == host(&probe, &profile.machine.backend);
+                return Ok(Some(match here {
+                    true => Kernels::here(profile),
+                    false => Kernels::elsewhere(profile, macs),
+                }));
+            }
+        }
+        Ok(machine.and_then(|machine| Kernels::shared(shipped(), machine, macs)))
     }
 }

@@ -1,12 +1,15 @@
 //! Speculative decoding for people.
 
 use super::words::{format_name, gb, short};
+use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
 use crate::estimate::speculation::{AtAcceptance, DraftAnswer, DraftVerdict, Speculation};
 use crate::report::{Column, Document, Present, Table};
 use crate::units::{Seconds, TokensPerSecond};
 
 impl Present for Speculation {
     const SCHEMA: &'static str = "mlxplan.speculation/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["acceptance that changes along an answer", "other processes, heat and power modes"];
 
     fn document(&self) -> Document {
         let mut d = Document::default();
@@ -25,6 +28,39 @@ impl Present for Speculation {
         ));
         add(&mut d, self);
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        vec![by_acceptance_chart(self)]
+    }
+}
+
+/// Times as fast at the acceptances that were looked at, of each draft.
+fn by_acceptance_chart(s: &Speculation) -> Chart {
+    let curve = |draft: &DraftAnswer| Mark {
+        name: name(draft),
+        shape: ChartShape::Dotted {
+            points: draft.at.iter().map(|at| (at.acceptance, at.speedup)).collect(),
+            band: draft
+                .at
+                .iter()
+                .map(|at| (at.acceptance, at.interval_90[0], at.interval_90[1]))
+                .collect(),
+        },
+    };
+    let mut marks: Vec<Mark> = s.drafts.iter().filter(|d| d.at.len() > 1).map(curve).collect();
+    if !marks.is_empty() {
+        marks.push(Mark { name: "without drafts".to_owned(), shape: ChartShape::Level(1.0) });
+    }
+    Chart {
+        title: format!("Drafts for {} on {}", short(&s.model), s.machine),
+        description: "Predicted speed-up by the probability that a draft is right, with bands that hold 90 % of \
+                      measurements. Below 1 drafts are slower"
+            .to_owned(),
+        x: Axis::close("acceptance"),
+        y: Axis::linear("times as fast"),
+        legend: Corner::UpperLeft,
+        marks,
     }
 }
 

@@ -106,6 +106,14 @@ impl CommandWords {
     }
 }
 
+/// The command of this process, as a shell takes it.
+pub(in crate::cli) fn typed() -> String {
+    let arguments = std::env::args_os().skip(1);
+    let mut words = vec!["mlxplan".to_owned()];
+    words.extend(arguments.map(|word| word.to_string_lossy().into_owned()));
+    CommandWords(words).joined()
+}
+
 /// A value as it is typed.
 fn value(value: impl ValueEnum) -> Option<String> {
     value.to_possible_value().map(|v| v.get_name().to_owned())

@@ -94,6 +94,38 @@ fn kernel_times_serve_their_bin_and_others_of_its_generation() {
     assert!(error.to_string().contains("another generation"), "{error}");
 }
 
+/// A profile that another owner has sent serves Macs of its bin, with a wider band than on its own machine.
+#[test]
+fn shared_profiles_serve_machines_of_their_bin() {
+    let (models, macs) = (Models::built_in().expect("built in"), Macs::embedded());
+    let coefficients = Coefficients::embedded().expect("built in");
+    let model = opened(&models);
+    let run = Run::default().with_context(512);
+    let made = profile(&model, &run);
+    let older = Profile { created_unix_s: made.created_unix_s - 1, quick: true, ..made.clone() };
+    let shared = |text: &str| {
+        let machine = spec::resolve(text, &macs).expect("a Mac");
+        let all = vec![older.clone(), made.clone()];
+        let at = |kernels| {
+            let basis = Basis::Kernels(Box::new(kernels));
+            Estimator::new(coefficients, &model, run, basis).at(&machine).expect("predicted")
+        };
+        Kernels::shared(all, &machine, &macs).map(|kernels| (kernels.profile().quick, at(kernels)))
+    };
+    // Memory does not matter, the bin does, and the newest is taken.
+    let (quick, other) = shared("m4max-40/128").expect("of this bin");
+    assert!(!quick && shared("m4max-32/36").is_none() && shared("m4pro-20/48").is_none());
+    let text = &other.decode.evidence.text;
+    assert!(text.contains("another machine of this kind"), "{text}");
+    let here = Kernels::here(made.clone());
+    let machine = spec::resolve("m4max-40/128", &macs).expect("a Mac");
+    let basis = Basis::Kernels(Box::new(here));
+    let own = Estimator::new(coefficients, &model, run, basis).at(&machine).expect("predicted");
+    let width = |[low, high]: [f64; 2]| high / low;
+    assert!(width(other.decode.interval_90) > width(own.decode.interval_90));
+    assert!((other.decode.tokens_per_s / own.decode.tokens_per_s - 1.0).abs() < 1e-9);
+}
+
 /// Timings made on this machine give speeds where it is no Mac; those of another say nothing of it.
 #[test]
 fn timings_alone_give_speeds() {

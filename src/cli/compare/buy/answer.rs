@@ -6,6 +6,7 @@ use crate::advise::money::{Costs, Economics};
 use crate::advise::nearest::{Nearest, Relaxed};
 use crate::advise::purchase::{Chances, Choice, ModelOnMac, Needs, Purchase};
 use crate::advise::upgrade::{Faster, NewModel};
+use crate::chart::{Axis, Chart, ChartPoints, ChartShape, Corner, Mark};
 use crate::cli::compare::{Asked, faster, faster_text};
 use crate::cli::shared::keys::{FigureKeys, ModelKey};
 use crate::cli::shared::words::{percent, rates, run_text, short, usd};
@@ -278,6 +279,31 @@ impl Present for PurchaseAnswer {
         }
         d.notes(self.notes.clone());
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        let priced = |front: bool| -> ChartPoints {
+            let found = self.choices.iter().filter(|c| c.pareto == front);
+            let point = |c: &ChoiceKeys| {
+                let usd = f64::from(c.offer.usd_now?);
+                Some((usd, c.tokens_per_s, Some(c.machine.id.clone())))
+            };
+            found.filter_map(point).collect()
+        };
+        let mark = |name: &str, front| Mark {
+            name: name.to_owned(),
+            shape: ChartShape::Points(priced(front)),
+        };
+        vec![Chart {
+            title: "Price and speed".to_owned(),
+            description: "Decode tokens per second of the slowest model against the US list price; the front are the Macs that \
+                          no other beats in both. Macs without a known price are not shown"
+                .to_owned(),
+            x: Axis::close("USD"),
+            y: Axis::linear("tok/s"),
+            legend: Corner::UpperLeft,
+            marks: vec![mark("others", false), mark("the front", true)],
+        }]
     }
 }
 

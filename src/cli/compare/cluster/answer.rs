@@ -4,6 +4,7 @@ use super::notes::{ClusterSetting, copies_text, remarks, settings};
 use crate::advise::cluster::{
     ClusterRow, ClusterVerdict, Copies, NowPossible, RowFigures, cluster_name, macs_name,
 };
+use crate::chart::{Chart, NamedBar};
 use crate::cli::compare::Asked;
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{format_name, gb, rates, run_text, short};
@@ -287,6 +288,10 @@ impl NodeKeys {
 
 impl Present for ClusterAnswer {
     const SCHEMA: &'static str = "mlxplan.cluster/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "other traffic on the links and the time to bring the files to every Mac",
+        "heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();
@@ -329,6 +334,25 @@ impl Present for ClusterAnswer {
         d.notes(self.settings.iter().map(ClusterSetting::text).collect());
         d.notes(self.notes.clone());
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        let bar = |row: &RowKeys| {
+            let split = row.parallelism.map_or_else(String::new, |p| format!(" {}", p.name()));
+            let model = match self.models.len() {
+                0 | 1 => String::new(),
+                _ => format!("{} ", short(&row.model.id)),
+            };
+            Some(NamedBar {
+                name: format!("{model}{}{split}", row.nodes),
+                height: row.decode_tokens_per_s?,
+                interval: row.interval_90?,
+            })
+        };
+        let bars = self.rows.iter().filter_map(bar).collect();
+        let description = "Predicted decode tokens per second by Macs that run the model together, with 90 % intervals; what \
+                           does not fit or cannot be divided has no bar";
+        vec![Chart::of_bars(&format!("On {}", self.said.macs), description, "tok/s", bars)]
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Pair, Target};
 use crate::advise::upgrade::{Faster, NewModel};
 use crate::advise::{Largest, Offer};
+use crate::chart::{Chart, NamedBar};
 use crate::cli::compare::{Asked, faster_text};
 use crate::cli::shared::keys::{FigureKeys, ModelKey};
 use crate::cli::shared::words::{rates, run_text, short, times, usd};
@@ -136,6 +137,22 @@ impl Present for SideBySide {
         d.main_table(self.table());
         d.notes(self.notes.clone());
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        let (models, macs) = (self.models.len() > 1, self.macs.len() > 1);
+        let bar = |row: &RowKeys| NamedBar {
+            name: match (models, macs) {
+                (true, false) => format!("{} {}", short(&row.model.id), row.model.quant),
+                (false, _) => row.machine.id.clone(),
+                (true, true) => format!("{} {}", row.machine.id, short(&row.model.id)),
+            },
+            height: row.figures.decode.tokens_per_s,
+            interval: row.figures.decode.interval_90,
+        };
+        let bars = self.rows.iter().map(bar).collect();
+        let description = "Predicted decode tokens per second with 90 % intervals";
+        vec![Chart::of_bars("Side by side", description, "tok/s", bars)]
     }
 }
 

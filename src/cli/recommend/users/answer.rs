@@ -1,13 +1,19 @@
 //! Several users as an answer for people.
 
+use super::charts;
 use crate::advise::serving::answer::MOST_USERS;
 use crate::advise::serving::{Decides, Knee, LoadVerdict, Serving, UnderRate, UserRow};
+use crate::chart::Chart;
 use crate::cli::shared::words::{format_name, gb, rates, times};
 use crate::report::{Column, Document, Present, Table};
 use crate::units::{Seconds, TokensPerSecond};
 
 impl Present for Serving {
     const SCHEMA: &'static str = "mlxplan.serving/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "prompts that begin alike, and requests that are given up",
+        "other processes, heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();
@@ -44,6 +50,10 @@ impl Present for Serving {
         }
         d.notes(self.warnings.iter().chain(&self.notes).cloned().collect());
         d
+    }
+
+    fn charts(&self) -> Vec<Chart> {
+        charts::charts(self)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 pub(in crate::cli) mod args;
+mod charts;
 
 use super::args::RecommendArgs;
 use crate::advise::EngineSettings;
@@ -63,6 +64,7 @@ pub(super) fn run(
         fit,
         rows,
         knee: on.knee(),
+        by_rate: if load.is_some() { on.by_rate(served) } else { Vec::new() },
         load,
         update: on.newer_mlx(users)?,
         settings: EngineSettings::of(&prediction, estimator.run().engine.program),
