@@ -3,6 +3,7 @@
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::progress::Progress;
+use crate::cli::shared::numbers::whole;
 use crate::data_dir::config_dir;
 use crate::model::catalog::{PassedOver, Refreshed, refresh};
 use crate::report::{Answer, Column, Document, Present, Table};
@@ -15,7 +16,7 @@ use serde::Serialize;
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
     /// Most downloaded repositories that are looked at
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = |s: &str| whole::<u32>(s, 1..=2000))]
     pub limit: u32,
 }
 

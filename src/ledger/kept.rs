@@ -32,7 +32,7 @@ impl PrefixReuse {
 /// Whether the last tokens of a cache can be cut off.
 fn can_be_cut(kind: &CacheKind, tokens: u32) -> bool {
     match kind {
-        CacheKind::Kv | CacheKind::Chunked { .. } => true,
+        CacheKind::Kv | CacheKind::Projected { .. } | CacheKind::Chunked { .. } => true,
         CacheKind::Rotating { max_size, .. } => tokens < *max_size,
         CacheKind::Arrays(_) | CacheKind::Compressed(_) | CacheKind::Pool { .. } => false,
         CacheKind::List(all) => all.iter().all(|kind| can_be_cut(kind, tokens)),

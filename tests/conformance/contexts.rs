@@ -12,7 +12,7 @@ use mlxplan::roofline::Coefficients;
 use mlxplan::run::{EngineName, Program, Run};
 
 /// Lengths that are drawn for each program, beside the longest and those with an unfused last chunk.
-const DRAWN: u32 = 6;
+const DRAWN: u32 = 3;
 
 fn graph(model: &str) -> Graph {
     let models = Models::built_in().expect("a good catalog");
@@ -35,7 +35,7 @@ fn every_prompt_below_the_safe_context_fits_with_every_program() {
     let coefficients = Coefficients::embedded().expect("built in");
     let mac = spec::resolve("m4-10/16", &Macs::embedded()).expect("a Mac");
     let mut wrong = Vec::new();
-    for model in ["Qwen/Qwen3.5-9B", "google/gemma-3-12b-it"] {
+    for model in ["Qwen/Qwen3.5-9B"] {
         let graph = graph(model);
         for (i, program) in Program::ALL.into_iter().enumerate() {
             let engine = EngineName { program, version: None };
@@ -51,7 +51,7 @@ fn every_prompt_below_the_safe_context_fits_with_every_program() {
             let most = asked.max_context(&mac).expect("runs").tokens;
             assert!(safe <= most, "{program}: {safe} of {most}");
             let drawn = draws(17 + i as u64).take(DRAWN as usize).map(|x| x as u32);
-            let near = [0, 1, 1023, 1024, 2047].map(|less| u32::MAX - less);
+            let near = [0, 1023].map(|less| u32::MAX - less);
             for x in drawn.chain(near) {
                 let within = |longest: u32| {
                     let room = longest.checked_sub(generated + 1)?;

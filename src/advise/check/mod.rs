@@ -78,6 +78,9 @@ pub fn check(
             different.push(machine);
         }
     }
+    // A thread for each workload first: what its Macs have in common is then simulated once, not by every thread that asks.
+    let on_all = |case| different.iter().try_for_each(|m| judge::alone(plan, case, m).map(drop));
+    cases.par_iter().try_for_each(on_all)?;
     let on = |machine: &&Machine| {
         let found = judge::on(plan, &cases, machine)?;
         let search = remedy::Search { plan, cases: &cases, variants: &variants, found: &found };

@@ -2,13 +2,14 @@
 //! the port.
 
 use super::address::Address;
-use super::client::{Client, Limits};
+use super::client::{BriefReply, Client, Limits};
 use super::error::shorten;
 use crate::engine::programs::Engines;
 use crate::run::{Program, Version};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Time that a server has to answer.
@@ -67,7 +68,8 @@ pub fn server_at(address: &str) -> Option<RunningServer> {
         ..Limits::default()
     };
     let client = Client::new(address, None, limits).ok()?;
-    let told = [ollama, llama_cpp, lm_studio, others].iter().find_map(|ask| ask(&client))?;
+    let asked = Asked { client: &client, silent: Cell::new(false) };
+    let told = [ollama, llama_cpp, lm_studio, others].iter().find_map(|ask| ask(&asked))?;
     let newer = told.program.and_then(|program| newer(program, told.version.as_deref()?));
     Some(RunningServer { address: client.address().to_string(), newer, ..told })
 }
@@ -80,9 +82,27 @@ fn newer(program: Program, version: &str) -> Option<Version> {
     (comparable && answers < newest).then_some(newest)
 }
 
-/// The JSON that a server answers with; `None` where it has no such path, or no server is there.
-fn get(client: &Client, path: &str) -> Option<Value> {
-    client.question(path).ok()?.map(|reply| reply.json)
+/// A server that is asked one question after the other, until it leaves one without an answer.
+struct Asked<'c> {
+    client: &'c Client,
+    silent: Cell<bool>,
+}
+
+impl Asked<'_> {
+    /// What a server answers; `None` where it has no such path, or no server is there.
+    fn reply(&self, path: &str) -> Option<BriefReply> {
+        if self.silent.get() {
+            return None;
+        }
+        let reply = self.client.question(path);
+        self.silent.set(reply.is_err());
+        reply.ok().flatten()
+    }
+
+    /// The JSON of it.
+    fn get(&self, path: &str) -> Option<Value> {
+        self.reply(path).map(|reply| reply.json)
+    }
 }
 
 fn text(value: &Value, pointer: &str) -> Option<String> {
@@ -94,7 +114,7 @@ fn names(value: &Value, list: &str, key: &str) -> Vec<String> {
     entries.into_iter().flatten().filter_map(|e| e.get(key)?.as_str().map(shorten)).collect()
 }
 
-fn server(program: Option<Program>, version: Option<String>, models: Vec<String>) -> RunningServer {
+fn told(program: Option<Program>, version: Option<String>, models: Vec<String>) -> RunningServer {
     RunningServer {
         program,
         version,
@@ -105,26 +125,26 @@ fn server(program: Option<Program>, version: Option<String>, models: Vec<String>
     }
 }
 
-fn ollama(client: &Client) -> Option<RunningServer> {
-    let version = text(&get(client, "/api/version")?, "/version")?;
-    let loaded = get(client, "/api/ps").unwrap_or_default();
+fn ollama(server: &Asked<'_>) -> Option<RunningServer> {
+    let version = text(&server.get("/api/version")?, "/version")?;
+    let loaded = server.get("/api/ps").unwrap_or_default();
     let context_tokens = loaded.pointer("/models/0/context_length").and_then(Value::as_u64);
     let models = names(&loaded, "/models", "name");
-    Some(RunningServer { context_tokens, ..server(Some(Program::Ollama), Some(version), models) })
+    Some(RunningServer { context_tokens, ..told(Some(Program::Ollama), Some(version), models) })
 }
 
 /// llama-server says its build as `b10488-0123abc`.
-fn llama_cpp(client: &Client) -> Option<RunningServer> {
-    let props = get(client, "/props")?;
+fn llama_cpp(server: &Asked<'_>) -> Option<RunningServer> {
+    let props = server.get("/props")?;
     let settings = props.get("default_generation_settings")?;
     let context_tokens = settings.get("n_ctx").and_then(Value::as_u64);
     let build = text(&props, "/build_info").and_then(|b| Some(b.split('-').next()?.to_owned()));
     let models = text(&props, "/model_path").into_iter().collect();
-    Some(RunningServer { context_tokens, ..server(Some(Program::LlamaCpp), build, models) })
+    Some(RunningServer { context_tokens, ..told(Some(Program::LlamaCpp), build, models) })
 }
 
-fn lm_studio(client: &Client) -> Option<RunningServer> {
-    let all = get(client, "/api/v0/models")?;
+fn lm_studio(server: &Asked<'_>) -> Option<RunningServer> {
+    let all = server.get("/api/v0/models")?;
     let entries = all.pointer("/data")?.as_array()?;
     let loaded: Vec<&Value> =
         entries.iter().filter(|m| m.get("state").is_some_and(|s| s == "loaded")).collect();
@@ -135,7 +155,7 @@ fn lm_studio(client: &Client) -> Option<RunningServer> {
     };
     let models = loaded.iter().filter_map(|m| m.get("id")?.as_str().map(shorten)).collect();
     let context_tokens = first.get("loaded_context_length").and_then(Value::as_u64);
-    Some(RunningServer { context_tokens, ..server(Some(program), None, models) })
+    Some(RunningServer { context_tokens, ..told(Some(program), None, models) })
 }
 
 /// Servers that speak OpenAI's protocol: by who they say owns the models, or by their header. Read in the sources: mlx-vlm
@@ -143,13 +163,13 @@ fn lm_studio(client: &Client) -> Option<RunningServer> {
 /// and do not tell their version but in the API's own description, where that of Rapid-MLX is stale (`vllm_mlx/server.py`,
 /// `vllm_mlx/api/models.py`); oMLX owns its models (`omlx/api/openai_models.py`); mlx_lm.server 0.32.2 is Python's
 /// `BaseHTTPRequestHandler`. What vLLM tells at `/version` is its own version, not that of vllm-metal.
-fn others(client: &Client) -> Option<RunningServer> {
-    let reply = client.question("/v1/models").ok()??;
+fn others(asked: &Asked<'_>) -> Option<RunningServer> {
+    let reply = asked.reply("/v1/models")?;
     let models = names(&reply.json, "/data", "id");
     let owner = names(&reply.json, "/data", "owned_by").join(" ").to_lowercase();
     let header = reply.server.as_deref().unwrap_or_default();
     let context_tokens = reply.json.pointer("/data/0/max_model_len").and_then(Value::as_u64);
-    let at = |path: &str, pointer: &str| get(client, path).and_then(|v| text(&v, pointer));
+    let at = |path: &str, pointer: &str| asked.get(path).and_then(|v| text(&v, pointer));
     let (program, version) = match owner.as_str() {
         _ if header.starts_with("mlx_vlm/") => {
             (Some(Program::MlxVlm), header.strip_prefix("mlx_vlm/").map(shorten))
@@ -165,7 +185,7 @@ fn others(client: &Client) -> Option<RunningServer> {
         _ if header.starts_with("BaseHTTP") => (Some(Program::MlxServer), None),
         _ => (None, None),
     };
-    Some(RunningServer { context_tokens, ..server(program, version, models) })
+    Some(RunningServer { context_tokens, ..told(program, version, models) })
 }
 
 #[cfg(test)]
@@ -292,6 +312,15 @@ mod tests {
         let plain =
             serve(&[("/v1/models", r#"{"data":[{"id":"m"}]}"#)], "BaseHTTP/0.6 Python/3.12");
         assert_eq!(server_at(&plain).expect("answers").program, Some(Program::MlxServer));
+    }
+
+    #[test]
+    fn who_leaves_a_question_unanswered_is_asked_no_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        assert_eq!(server_at(&address), None);
+        listener.set_nonblocking(true).expect("a socket");
+        assert_eq!(std::iter::from_fn(|| listener.accept().ok()).count(), 1);
     }
 
     #[test]

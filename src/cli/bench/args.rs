@@ -3,6 +3,7 @@
 use crate::bench::prompts::PromptKind;
 use crate::bench::scenario::Scenario;
 use crate::cli::shared::names::{macs, models};
+use crate::cli::shared::numbers::{number, whole};
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
@@ -90,11 +91,11 @@ pub struct ConnectionArgs {
     pub key_env: String,
 
     /// Longest time of a request, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = |s: &str| whole::<u64>(s, 1..=86_400))]
     pub timeout: u64,
 
     /// Longest time without a byte, the time to the first token included, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = |s: &str| whole::<u64>(s, 1..=86_400))]
     pub stall_timeout: u64,
 }
 
@@ -103,23 +104,23 @@ pub struct ConnectionArgs {
 #[command(next_help_heading = "Protocol")]
 pub struct ProtocolArgs {
     /// Timed trials of each case
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = |s: &str| whole::<u32>(s, 1..=10_000))]
     pub trials: u32,
 
     /// Trials before them, which do not count
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=100))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = |s: &str| whole::<u32>(s, 0..=100))]
     pub warm_up: u32,
 
     /// Pause before each trial, in seconds (default: 1, and none between the turns of a soak)
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = |s: &str| number(s, 0.0, 3600.0))]
     pub cool_down: Option<f64>,
 
     /// Tokens generated at most
-    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = |s: &str| whole::<u32>(s, 2..=1_048_576))]
     pub generate: u32,
 
     /// Sampling temperature
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = |s: &str| number(s, 0.0, 2.0))]
     pub temperature: f64,
 
     /// Ask for whole answers; there is no time to first token then, and the rate is end to end
@@ -137,7 +138,7 @@ pub struct ProtocolArgs {
 
     /// Context lengths of depth and resume, and prompt lengths of mlx and mlx-lm, comma separated (default: 512 and doublings
     /// up to the server's context)
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = |s: &str| whole::<u32>(s, 16..=4_194_304))]
     pub depths: Vec<u32>,
 }
 
@@ -150,31 +151,31 @@ pub struct LoadArgs {
     pub launch: Option<String>,
 
     /// concurrency: users at once, comma separated
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1u32, 2, 4, 8], value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1u32, 2, 4, 8], value_parser = |s: &str| whole::<u32>(s, 1..=1024))]
     pub users: Vec<u32>,
 
     /// concurrency: requests of each user
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = |s: &str| whole::<u32>(s, 1..=10_000))]
     pub requests: u32,
 
     /// concurrency: longest time to first token that counts as good, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = |s: &str| number(s, 1e-3, 1e6))]
     pub max_ttft: f64,
 
     /// concurrency: lowest decode rate of a user that counts as good, in tokens per second
-    #[arg(long, value_name = "TOK/S", default_value_t = 10.0)]
+    #[arg(long, value_name = "TOK/S", default_value_t = 10.0, value_parser = |s: &str| number(s, 1e-3, 1e6))]
     pub min_rate: f64,
 
     /// soak: turns
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = |s: &str| whole::<u32>(s, 1..=1_000_000))]
     pub turns: u32,
 
     /// soak: minutes instead of turns
-    #[arg(long, value_name = "N", conflicts_with = "turns")]
+    #[arg(long, value_name = "N", conflicts_with = "turns", value_parser = |s: &str| number(s, 1e-3, 1e4))]
     pub minutes: Option<f64>,
 
     /// mlx and mlx-lm: sequences at once, comma separated
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1u32], value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1u32], value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub batches: Vec<u32>,
 
     /// mlx-lm: the program

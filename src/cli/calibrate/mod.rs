@@ -14,7 +14,8 @@ use args::CalibrateArgs;
 
 pub(super) fn run(context: &Context, args: &CalibrateArgs) -> Result<(Answer, ExitStatus)> {
     if args.list {
-        let folder = profile::folder().ok_or_else(|| anyhow!("no home folder with profiles"))?;
+        let folder = profile::folder()
+            .ok_or_else(|| anyhow!("there is no home folder with profiles: set HOME"))?;
         return Ok((Answer::of(Profiles::of(&folder)), ExitStatus::Ok));
     }
     if let Some([a, b]) = args.compare.as_deref() {

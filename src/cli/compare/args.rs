@@ -3,7 +3,7 @@
 use super::cluster::spec::LinkArg;
 use crate::advise::cluster::ClusterSpec;
 use crate::cli::shared::names;
-use crate::cli::shared::numbers::number;
+use crate::cli::shared::numbers::{number, whole};
 use crate::cli::shared::run_args::RunArgs;
 use crate::run::EngineName;
 use clap::{Args, ValueEnum};
@@ -99,7 +99,7 @@ pub enum Vary {
 #[command(next_help_heading = "Needs")]
 pub struct NeedsArgs {
     /// Highest price in USD
-    #[arg(long, value_name = "USD", requires = "buy")]
+    #[arg(long, value_name = "USD", requires = "buy", value_parser = |s: &str| whole::<u32>(s, 1..=100_000_000))]
     pub budget: Option<u32>,
 
     /// Tokens per second at least, for each user
@@ -111,7 +111,7 @@ pub struct NeedsArgs {
     pub max_ttft: Option<f64>,
 
     /// Users at once, all with a prompt of --context tokens (the same as --batch)
-    #[arg(long, value_name = "N", conflicts_with = "batch", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", conflicts_with = "batch", value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub users: Option<u32>,
 
     /// Which Macs: those that Apple sells, or any in the catalog
@@ -119,7 +119,7 @@ pub struct NeedsArgs {
     pub stock: Stock,
 
     /// Choices listed at most in the table; JSON has all
-    #[arg(long, value_name = "N", requires = "buy", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    #[arg(long, value_name = "N", requires = "buy", default_value_t = 20, value_parser = |s: &str| whole::<u32>(s, 1..=500))]
     pub limit: u32,
 }
 

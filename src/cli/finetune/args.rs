@@ -4,6 +4,7 @@ use crate::cli::shared::engine_args::EngineArgs;
 use crate::cli::shared::limit_args::LimitArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
+use crate::cli::shared::numbers::{number, whole};
 use crate::graph::training::{FineTuneType, Optimizer};
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
@@ -33,7 +34,7 @@ pub struct FinetuneArgs {
     pub fine_tune_type: Option<TypeArg>,
 
     /// Rank of the adapters (lora_parameters.rank) [default: 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| whole::<u32>(s, 1..=4096))]
     pub rank: Option<u32>,
 
     /// Matrices that get adapters, as paths in a block, comma separated (lora_parameters.keys) [default: all]
@@ -41,23 +42,23 @@ pub struct FinetuneArgs {
     pub keys: Vec<String>,
 
     /// Blocks that are trained, counted from the last; 0 or -1 for all [default: 16]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |s: &str| whole::<i64>(s, -1..=65_535))]
     pub num_layers: Option<i64>,
 
     /// Samples in a batch [default: 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub batch_size: Option<u32>,
 
     /// Longest sample in tokens; longer ones are cut [default: 2048]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..=131_072))]
+    #[arg(long, value_name = "TOKENS", value_parser = |s: &str| whole::<u32>(s, 2..=131_072))]
     pub max_seq_length: Option<u32>,
 
     /// Tokens of the longest sample of the data [default: as long as --max-seq-length]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", value_parser = |s: &str| whole::<u32>(s, 1..=16_777_216))]
     pub longest: Option<u32>,
 
     /// Share of a batch that counts in the reported tokens: no padding, no masked prompt [default: 1]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = |s: &str| number(s, 1e-6, 1.0))]
     pub fill: Option<f64>,
 
     /// Run blocks again in the backward pass instead of remembering them
@@ -65,7 +66,7 @@ pub struct FinetuneArgs {
     pub grad_checkpoint: bool,
 
     /// Batches whose gradients are added up for an update [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| whole::<u32>(s, 1..=4096))]
     pub grad_accumulation_steps: Option<u32>,
 
     /// The optimizer [default: adam]
@@ -73,7 +74,7 @@ pub struct FinetuneArgs {
     pub optimizer: Option<OptimizerArg>,
 
     /// Iterations of the run [default: 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| whole::<u32>(s, 1..=1_000_000_000))]
     pub iters: Option<u32>,
 
     /// Leave prompts out of the loss; changes neither memory nor time

@@ -1,6 +1,7 @@
 //! Arguments of `inspect`.
 
 use crate::cli::shared::names;
+use crate::cli::shared::numbers::{kv_bits, whole};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
@@ -20,11 +21,11 @@ pub struct InspectArgs {
     pub engine: String,
 
     /// Cache sizes after these numbers of tokens, comma separated
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = |s: &str| whole::<u32>(s, 1..=16_777_216))]
     pub tokens: Vec<u32>,
 
     /// Bits of a quantized KV cache
-    #[arg(long, value_name = "BITS")]
+    #[arg(long, value_name = "BITS", value_parser = kv_bits)]
     pub kv_bits: Option<u32>,
 
     /// List every tensor

@@ -4,6 +4,7 @@ use crate::advise::session::TurnSpec;
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
+use crate::cli::shared::numbers::whole;
 use crate::cli::shared::run_args::RunArgs;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -20,7 +21,7 @@ pub struct PredictArgs {
     pub quant: Option<String>,
 
     /// Also the speed at these cache lengths, comma separated
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = |s: &str| whole::<u32>(s, 0..=16_777_216))]
     pub depths: Vec<u32>,
 
     /// One turn of a conversation, with a kept cache and without: prompt=8000,cached=6000,output=400[,tools=SECONDS]

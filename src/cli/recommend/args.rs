@@ -5,6 +5,7 @@ use crate::advise::use_case::UseCase;
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
+use crate::cli::shared::numbers::whole;
 use crate::cli::shared::run_args::StatedRun;
 use crate::run::Program;
 use clap::Args;
@@ -57,7 +58,7 @@ pub struct RecommendArgs {
     pub engine_for: Option<Program>,
 
     /// Models listed at most
-    #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = |s: &str| whole::<u32>(s, 1..=200))]
     pub limit: u32,
 
     /// Several users at once.

@@ -1,5 +1,6 @@
 //! How much memory a run may take, as it is typed.
 
+use super::numbers::number;
 use crate::run::Run;
 use crate::units::Bytes;
 use anyhow::{Result, bail};
@@ -10,7 +11,7 @@ use clap::Args;
 pub struct LimitArgs {
     /// Memory kept for macOS and other programs, in GB (default: 8 GiB or 1/16 of the memory, whichever is more, and
     /// no more than a quarter)
-    #[arg(long, value_name = "GB")]
+    #[arg(long, value_name = "GB", value_parser = |s: &str| number(s, 0.0, 1e5))]
     pub reserve: Option<f64>,
 
     /// A GPU memory limit that was set: 60GB, 58GiB, 49152MiB (default: the one of the Mac; this Mac's is read)

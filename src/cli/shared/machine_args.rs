@@ -1,6 +1,7 @@
 //! The machine that arguments describe.
 
 use super::names;
+use super::numbers::{number, whole};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
@@ -13,15 +14,15 @@ pub struct MachineArgs {
     pub mac: Option<String>,
 
     /// Memory bandwidth in GB/s of a machine that is not in the catalog
-    #[arg(long, value_name = "GB/S", requires_all = ["gpu_cores", "memory"])]
+    #[arg(long, value_name = "GB/S", requires_all = ["gpu_cores", "memory"], value_parser = |s: &str| number(s, 1.0, 1e5))]
     pub bandwidth: Option<f64>,
 
     /// GPU cores of that machine
-    #[arg(long, value_name = "N", requires = "bandwidth")]
+    #[arg(long, value_name = "N", requires = "bandwidth", value_parser = |s: &str| whole::<u32>(s, 1..=1024))]
     pub gpu_cores: Option<u32>,
 
     /// Memory of that machine in GiB
-    #[arg(long, value_name = "GIB", requires = "bandwidth")]
+    #[arg(long, value_name = "GIB", requires = "bandwidth", value_parser = |s: &str| whole::<u64>(s, 1..=65_536))]
     pub memory: Option<u64>,
 }
 

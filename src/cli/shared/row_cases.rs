@@ -11,10 +11,40 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// Models of a file that are opened at most, each in any format by any program.
+const MODELS: usize = 2000;
+/// Names of a file that are looked up in vain at most: similar names are sought for each.
+const UNKNOWN: usize = 500;
+
 /// Models that were opened, so that each is read once.
 #[derive(Default)]
 pub(in crate::cli) struct OpenedModels {
     opened: BTreeMap<(String, String, Program), Result<Rc<Known>, String>>,
+    /// How many of them could not be.
+    unknown: usize,
+}
+
+impl OpenedModels {
+    /// The model of that key, opened where it is the first time.
+    fn get(
+        &mut self,
+        key: (String, String, Program),
+        open: impl FnOnce() -> Result<Known, String>,
+    ) -> Result<Rc<Known>, String> {
+        if let Some(known) = self.opened.get(&key) {
+            return known.clone();
+        }
+        if self.unknown >= UNKNOWN {
+            return Err(format!("not looked up: {UNKNOWN} models of the file are not known"));
+        }
+        if self.opened.len() >= MODELS {
+            return Err(format!("not looked up: the file names more than {MODELS} models"));
+        }
+        let found = open().map(Rc::new);
+        self.unknown += usize::from(found.is_err());
+        self.opened.insert(key, found.clone());
+        found
+    }
 }
 
 /// A row of a measurement file, with its model and the bins it may be from.
@@ -60,6 +90,25 @@ pub(in crate::cli) fn known(
     let engine = claim.engine.unwrap_or(Program::MlxLm);
     let quant = claim.quant.as_deref();
     let id = (key(name), quant.unwrap_or_default().to_owned(), engine);
-    let open = || context.known(name, quant, engine).map(Rc::new);
-    models.opened.entry(id).or_insert_with(open).clone()
+    models.get(id, || context.known(name, quant, engine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_known_are_sought_so_many_times_and_no_more() {
+        let mut models = OpenedModels::default();
+        let mut sought = 0;
+        for i in 0..2 * UNKNOWN {
+            let id = (format!("name {i}"), String::new(), Program::MlxLm);
+            let found = models.get(id, || {
+                sought += 1;
+                Err("unknown".to_owned())
+            });
+            assert!(found.is_err_and(|why| why.contains("not looked up") == (i >= UNKNOWN)));
+        }
+        assert_eq!(sought, UNKNOWN);
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::limit_args::LimitArgs;
+use super::numbers::{kv_bits, whole};
 use crate::graph::cache::KvQuantization;
 use crate::hardware::power::PowerSetting;
 use crate::ledger::llama_cpp::KvType;
@@ -17,15 +18,15 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
     /// Tokens in the cache when generation starts (the prompt)
-    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = |s: &str| whole::<u32>(s, 1..=16_777_216))]
     pub context: u32,
 
     /// Tokens generated
-    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = |s: &str| whole::<u32>(s, 1..=1_048_576))]
     pub generate: u32,
 
     /// Sequences processed together
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub batch: u32,
 
     /// Images in the prompt beside the tokens of --context, as many as N, each of W by H pixels (default: 1024x1024)
@@ -33,7 +34,7 @@ pub struct RunArgs {
     pub images: Option<Images>,
 
     /// Bits of a quantized KV cache: 4 or 8 (also 2, 3, 5, 6)
-    #[arg(long, value_name = "BITS")]
+    #[arg(long, value_name = "BITS", value_parser = kv_bits)]
     pub kv_bits: Option<u32>,
 
     /// Type of the KV cache, as llama.cpp names it: f16, q8_0, q4_0 (the same as --kv-bits 8 and 4)
@@ -47,11 +48,11 @@ pub struct RunArgs {
 
     /// Sequences that the server keeps room for (llama-server's -np, OLLAMA_NUM_PARALLEL, mlx_lm.server's
     /// --decode-concurrency)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub parallel: Option<u32>,
 
     /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size) [default: the engine's; 2048 for mlx-lm]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", value_parser = |s: &str| whole::<u32>(s, 1..=16_777_216))]
     pub prefill_step: Option<u32>,
 
     /// Memory that the run may take.
@@ -68,12 +69,12 @@ pub struct RunArgs {
     pub power: Option<PowerArg>,
 
     /// Minutes of work without a pause, after which speeds are shown as well [default: 10]
-    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    #[arg(long, value_name = "MINUTES", value_parser = |s: &str| whole::<u32>(s, 0..=10_000))]
     pub sustained: Option<u32>,
 
     /// Seconds without work for the GPU before the prompt: after more than one, macOS has let the weights go, and the first
     /// token waits for them [default: runs follow one another]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=604_800))]
+    #[arg(long, value_name = "SECONDS", value_parser = |s: &str| whole::<u32>(s, 0..=604_800))]
     pub idle: Option<u32>,
 
     /// The engine.

@@ -1,5 +1,6 @@
 //! Arguments of `validate`.
 
+use crate::cli::shared::numbers::{number, whole};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -50,23 +51,18 @@ pub struct LiveArgs {
     pub fitted_on: bool,
 
     /// Minutes that all runs may take; what does not fit in is left out
-    #[arg(long, value_name = "N", default_value_t = 8.0, value_parser = minutes)]
+    #[arg(long, value_name = "N", default_value_t = 8.0, value_parser = |s: &str| number(s, 1e-3, 1440.0))]
     pub minutes: f64,
 
     /// Tokens in the cache when generation starts [default: 0,512,2048, for --suite those of the ladder]
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = |s: &str| whole::<u32>(s, 0..=1_048_576))]
     pub depths: Vec<u32>,
 
     /// Most rounds in which prediction and run take turns
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = |s: &str| whole::<u32>(s, 3..=1000))]
     pub rounds: u32,
 
     /// Run even when more memory is needed than there is
     #[arg(long)]
     pub force: bool,
-}
-
-fn minutes(text: &str) -> Result<f64, String> {
-    let good = |m: &f64| m.is_finite() && *m > 0.0 && *m <= 1440.0;
-    text.parse().ok().filter(good).ok_or_else(|| "minutes, above 0 and up to 1440".to_owned())
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
-use crate::cli::shared::numbers::number;
+use crate::cli::shared::numbers::{number, whole};
 use crate::cli::shared::run_args::StatedRun;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -29,7 +29,7 @@ pub struct WhyArgs {
     pub ttft: Option<f64>,
 
     /// Tokens of the prompt that should have been in a prompt cache
-    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = |s: &str| whole::<u32>(s, 0..=16_777_216))]
     pub cached: u32,
 
     /// Measure a running server now

@@ -176,7 +176,7 @@ impl GoesBack {
 
     fn of_kind(kind: &CacheKind) -> Self {
         match kind {
-            CacheKind::Kv => Self::Always,
+            CacheKind::Kv | CacheKind::Projected { .. } => Self::Always,
             CacheKind::Rotating { max_size, .. } => Self::Below(*max_size),
             CacheKind::Chunked { .. } => Self::Unknown,
             CacheKind::Arrays(_) => Self::Never("ArraysCache"),

@@ -14,6 +14,7 @@ mod layer;
 mod list;
 mod mask;
 mod pool;
+mod projected;
 mod quantized;
 mod rotating;
 mod sequences;
@@ -27,6 +28,7 @@ pub use compressed::{CompressedCache, CompressedSpec};
 pub use layer::LayerCache;
 pub use mask::{causal_mask, plain_mask};
 pub use pool::PoolCache;
+pub use projected::ProjectedCache;
 pub use slot::{KvArray, KvQuantization, Slot};
 
 use std::any::Any;
@@ -63,6 +65,13 @@ pub enum CacheKind {
         /// Features of a pooled row.
         width: u32,
     },
+    /// A `KVCache` that only calls of a prompt fill, while they are few.
+    Projected {
+        /// Tokens up to which it is filled.
+        most: u32,
+        /// Tokens up to which a call does without it.
+        step: u32,
+    },
     /// `CacheList`: several caches of one layer.
     List(Vec<CacheKind>),
 }
@@ -73,7 +82,7 @@ impl CacheKind {
     #[must_use]
     pub fn merges(&self) -> bool {
         match self {
-            Self::Kv | Self::Rotating { .. } | Self::Arrays(_) => true,
+            Self::Kv | Self::Projected { .. } | Self::Rotating { .. } | Self::Arrays(_) => true,
             Self::List(all) => all.iter().all(Self::merges),
             Self::Chunked { .. } | Self::Compressed(_) | Self::Pool { .. } => false,
         }
@@ -107,6 +116,7 @@ impl Cache {
             }
             CacheKind::Arrays(n) => Self::of(arrays::ArraysCache::new(*n)),
             CacheKind::Pool { ratio, width } => Self::of(PoolCache::new(*ratio, *width)),
+            CacheKind::Projected { most, step } => Self::of(ProjectedCache::new(*most, *step)),
             CacheKind::Compressed(spec) => Self::of(CompressedCache::new(spec.clone())),
             CacheKind::List(kinds) => Self::of(list::CacheList::new(kinds)),
         }
@@ -121,6 +131,7 @@ impl Cache {
             }
             CacheKind::Compressed(_) | CacheKind::Pool { .. } => Self::new(kind),
             CacheKind::Kv
+            | CacheKind::Projected { .. }
             | CacheKind::Rotating { .. }
             | CacheKind::Chunked { .. }
             | CacheKind::Arrays(_) => Self::of(absent::AbsentCache::default()),

@@ -1,6 +1,6 @@
 //! Counted growth against traced growth.
 
-use super::Cache;
+use super::{Cache, CacheKind};
 use crate::graph::tape::Routing;
 use crate::graph::{Call, Graph};
 use crate::model::{Config, DType};
@@ -20,6 +20,50 @@ const V4: &str = r#"{"model_type": "deepseek_v4", "vocab_size": 100, "hidden_siz
 fn shapes(caches: &[Cache]) -> Vec<Option<(Vec<u32>, DType)>> {
     let slots = caches.iter().flat_map(|c| c.slots());
     slots.map(|s| s.map(|s| (s.shape.dims().to_vec(), s.dtype))).collect()
+}
+
+/// Counting the growth of caches gives the shapes that the traced calls give, in every type of the catalog's models.
+#[test]
+fn counted_growth_is_traced_growth_in_every_type() {
+    let catalog = crate::model::catalog::Models::built_in().expect("built in");
+    let mut seen: Vec<Vec<CacheKind>> = Vec::new();
+    for model in catalog.models() {
+        let entry = model.entry().expect("readable");
+        let Ok(graph) = Graph::new(&entry.config, DType::BF16) else { continue };
+        let mut kinds: Vec<CacheKind> = Vec::new();
+        for kind in graph.cache_kinds() {
+            if !kinds.contains(kind) {
+                kinds.push(kind.clone());
+            }
+        }
+        // Two that differ in sizes alone are alike.
+        let known = |other: &Vec<CacheKind>| {
+            format!("{other:?}").replace(char::is_numeric, "")
+                == format!("{kinds:?}").replace(char::is_numeric, "")
+        };
+        if kinds == [CacheKind::Kv] || seen.iter().any(known) {
+            continue;
+        }
+        let skipped = graph.skipped_for_counts().expect("runs");
+        let mut traced = graph.make_cache();
+        let mut counted = None;
+        // Past the lengths up to which some keep what others do not, then a short call and single tokens.
+        for tokens in [512, 20_000, 20_000, 300, 3, 1, 1] {
+            let call = Call { skipped: skipped.clone(), ..Call::prefill(tokens) };
+            graph.trace(&mut traced, call, Routing::default()).expect("runs");
+            let counted = counted.get_or_insert_with(|| traced.clone());
+            if tokens != 512 {
+                crate::ledger::cache::advance(counted, &[tokens], None);
+            }
+            let shown: Vec<_> = (0..traced.len()).filter(|i| !skipped.skips_cache(*i)).collect();
+            for i in shown {
+                let of = |caches: &[Cache]| shapes(&caches[i..=i]);
+                assert_eq!(of(counted), of(&traced), "{}, cache {i}, {tokens} tokens", model.id);
+            }
+        }
+        seen.push(kinds);
+    }
+    assert!(seen.len() > 8, "{seen:?}");
 }
 
 /// Counting the growth of caches gives the shapes that the traced calls give.

@@ -4,6 +4,7 @@
 //! Only mlx-vlm 0.7.10 runs this type; the graph is its language model.
 
 use super::mlx_vlm_text::LANGUAGE;
+use crate::graph::cache::{LayerCache, ProjectedCache};
 use crate::graph::parts::group_index::{GroupIndexSettings, GroupIndexer};
 use crate::graph::parts::hyper::{HyperConnection, HyperSettings, expand_fused};
 use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
@@ -35,8 +36,11 @@ const SIZES: [(&str, u64); 23] = [
     ("linear_num_heads", 64),
     ("linear_conv_kernel_dim", 4),
 ];
-/// Tokens up to which a layer keeps its keys and values by head beside the latent ones.
+/// Tokens up to which a layer keeps its keys and values by head beside the latent ones
+/// (`_MAX_PROJECTED_PREFILL_TOKENS` of mlx-vlm).
 const PROJECTED: u32 = 32_768;
+/// Tokens of a call that are read one by one, over latent keys (`DECODE_BLOCK_SIZE` of mlx-vlm).
+const ONE_BY_ONE: u32 = 8;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let text = c.opt_object("text_config")?.unwrap_or_else(|| c.clone());
@@ -180,15 +184,16 @@ impl Settings {
         } else {
             Box::new(JoinedMlp::new(p, "mlp", width, self.hidden, self.limit))
         };
+        let by_head = CacheKind::Projected { most: PROJECTED, step: ONE_BY_ONE };
         let (rule, cache) = match (&mixer, indexed) {
             (Either::Linear(_), _) => (MaskRule::Recurrent(2), CacheKind::Arrays(2)),
             (Either::Sparse(_), false) => {
-                (MaskRule::Stateless, CacheKind::List(vec![CacheKind::Kv, CacheKind::Kv]))
+                (MaskRule::Stateless, CacheKind::List(vec![CacheKind::Kv, by_head]))
             }
             (Either::Sparse(_), true) => {
                 let pool = self.index.cache();
                 let kv = CacheKind::Kv;
-                (MaskRule::Stateless, CacheKind::List(vec![kv.clone(), kv.clone(), pool, kv]))
+                (MaskRule::Stateless, CacheKind::List(vec![kv.clone(), kv, pool, by_head]))
             }
         };
         let layer = MixedHyperLayer {
@@ -351,30 +356,46 @@ impl SparseLatent {
             return t.fail("a layer without an indexer before the first one");
         };
         let scale = (d.nope as f64).powf(-0.5);
-        let y = if n == 1 {
-            let rows = chosen.maximum(0i64).expand_dims(&[1]).at(2, 0).expand_dims(&[-1]);
-            let rows = rows.broadcast_to(rows.shape().with(-1, latent.dim(-1)));
-            let picked = latent.take_along_axis(rows, 2);
-            let valid = chosen.greater_equal(0i64).expand_dims(&[1]);
-            let q = self.embed_q.forward(q, true);
-            let y = q.attention(picked, picked, scale, Mask::Array(valid), None);
-            self.unembed.forward(y, true)
+        let own = cache.part(if self.indexer.is_some() { 3 } else { 1 });
+        let mut own = own.of_class::<ProjectedCache>();
+        if !own.as_mut().is_some_and(|own| own.stores(n)) {
+            own = None;
+        }
+        let y = if n <= ONE_BY_ONE {
+            let one = |i| {
+                let (q, chosen) = (q.slice(2, i, i + 1), chosen.slice(1, i, i + 1));
+                self.read_latent(q, latent, chosen, scale)
+            };
+            let each: Vec<Var<'t>> = (0..n).map(one).collect();
+            t.concat(&each, 2)
         } else {
-            let own = if self.indexer.is_some() { 3 } else { 1 };
-            let (k, v) = self.by_head(new, latent, cache.part(own));
+            let (k, v) = self.by_head(new, latent, own);
             let shape = q.shape().with(-1, d.value as u32);
             t.kernel_one(Kernel::SparseAttention, &[q * scale, k, v, chosen], shape, q.dtype())
         };
         self.o.forward(Heads::join(y))
     }
 
-    /// Keys and values by head: those of the new tokens beside the stored ones while there are few, else of all.
-    fn by_head<'t>(&self, new: Var<'t>, latent: Var<'t>, own: &mut Cache) -> (Var<'t>, Var<'t>) {
+    /// What one token reads of the latent rows that were chosen for it.
+    fn read_latent<'t>(&self, q: Var<'t>, latent: Var<'t>, chosen: Var<'t>, scale: f64) -> Var<'t> {
+        let rows = chosen.maximum(0i64).expand_dims(&[1]).at(2, 0).expand_dims(&[-1]);
+        let rows = rows.broadcast_to(rows.shape().with(-1, latent.dim(-1)));
+        let picked = latent.take_along_axis(rows, 2);
+        let valid = chosen.greater_equal(0i64).expand_dims(&[1]);
+        let q = self.embed_q.forward(q, true);
+        let y = q.attention(picked, picked, scale, Mask::Array(valid), None);
+        self.unembed.forward(y, true)
+    }
+
+    /// Keys and values by head: those of the new tokens beside the stored ones where these are kept, else of all.
+    fn by_head<'t>(
+        &self,
+        new: Var<'t>,
+        latent: Var<'t>,
+        own: Option<&mut ProjectedCache>,
+    ) -> (Var<'t>, Var<'t>) {
         let project = |x| (self.embed_q.forward(x, false), self.unembed.forward(x, true));
-        let before = latent.dim(2) - new.dim(2);
-        if own.offset() != before || latent.dim(2) > PROJECTED {
-            return project(latent);
-        }
+        let Some(own) = own else { return project(latent) };
         let (k, v) = project(new);
         let (k, v) = own.update(k, v);
         (k.dense(new.tape()), v.dense(new.tape()))

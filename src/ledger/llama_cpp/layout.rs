@@ -218,6 +218,7 @@ impl LayerLayout {
             CacheKind::Rotating { max_size, .. } => self.window = Some(*max_size),
             CacheKind::Chunked { chunk_size } => self.window = Some(*chunk_size),
             CacheKind::Kv
+            | CacheKind::Projected { .. }
             | CacheKind::Arrays(_)
             | CacheKind::Compressed(_)
             | CacheKind::Pool { .. }

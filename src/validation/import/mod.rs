@@ -84,6 +84,18 @@ pub enum ImportError {
         /// What is wrong.
         problem: String,
     },
+    /// More runs than are read.
+    #[error(
+        "{file}: a result of {format} with {runs} runs; give it in parts of {MOST_ROWS} at most"
+    )]
+    TooMany {
+        /// The file.
+        file: String,
+        /// What it is.
+        format: ResultFormat,
+        /// How many it has.
+        runs: usize,
+    },
     /// Nothing in it can be used.
     #[error("{file}: a result of {format} without a usable run: {reasons}")]
     Nothing {
@@ -134,7 +146,10 @@ pub fn import(
         problem: problem.to_string(),
     })?;
     let (mut rows, mut left_out) = (Vec::new(), Vec::new());
-    for run in runs.into_iter().take(MOST_ROWS) {
+    if runs.len() > MOST_ROWS {
+        return Err(ImportError::TooMany { file: file.to_owned(), format, runs: runs.len() });
+    }
+    for run in runs {
         match run.why_not.clone() {
             Some(reason) => left_out.push((run.id, reason)),
             None => rows.push(run.row(file, models, macs)?),

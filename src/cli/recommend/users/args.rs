@@ -1,6 +1,6 @@
 //! Arguments of `recommend --users`.
 
-use crate::cli::shared::numbers::number;
+use crate::cli::shared::numbers::{number, whole};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ const LONGEST_OUTPUT: u32 = 1_048_576;
 pub struct UsersArgs {
     /// Users at once of one model: how many fit, the total and what each gets, the time to first token, and the command
     /// that starts the server
-    #[arg(long, value_name = "N", conflicts_with_all = ["batch", "engine_for", "draft", "evidence", "max_loss"], requires = "model", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["batch", "engine_for", "draft", "evidence", "max_loss"], requires = "model", value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub users: Option<u32>,
 
     /// Tokens of each user's prompt (the same as --context); the tokens of each answer are --generate, or --output with a
     /// number
-    #[arg(long, value_name = "TOKENS", requires = "users", conflicts_with = "context", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", requires = "users", conflicts_with = "context", value_parser = |s: &str| whole::<u32>(s, 1..=16_777_216))]
     pub prompt: Option<u32>,
 
     /// Requests per second of all users together, which arrive independently of one another
