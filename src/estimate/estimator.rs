@@ -22,6 +22,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError};
 use crate::ledger::replay::Gpu;
+use crate::ledger::training::TrainingError;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{EngineSetup, Program, Run, Work};
@@ -40,7 +41,7 @@ pub struct Estimator<'a> {
     pub(super) run: Run,
     pub(super) depths: Vec<u32>,
     pub(super) doubts: Vec<Warning>,
-    basis: Basis,
+    pub(super) basis: Basis,
     coefficients: &'a Coefficients,
     speed: OnceLock<Arc<Speed>>,
     peaks: Mutex<HashMap<(Gpu, u32), Arc<Peak>>>,
@@ -92,6 +93,9 @@ pub enum EstimateError {
     /// The engine or the model cannot do what was asked.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// mlx-lm cannot train it.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
     /// Several Macs cannot run it together.
     #[error(transparent)]
     Cluster(#[from] ClusterRefusal),

@@ -34,7 +34,7 @@ pub mod widening;
 pub use crate::calibration::Fidelity;
 pub use crate::run::{Program, Run};
 pub use answer::{EngineAnswer, MemoryAnswer, ModelAnswer, PredictionAnswer, RunKeys};
-pub use basis::{Basis, Kernels, OwnRun, OwnRuns, OwnRunsUsed, Timed, Timing};
+pub use basis::{Basis, BasisError, Kernels, OwnRun, OwnRuns, OwnRunsUsed, Timed, Timing};
 pub use chance::{Outcome, Spread};
 pub use cluster::{Cluster, ClusterFigures, ClusterRefusal, Parallelism};
 pub use energy::Energy;

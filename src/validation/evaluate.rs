@@ -32,17 +32,23 @@ pub enum MeasuredMetric {
     ClusterDecode,
     /// Prompt tokens per second of several Macs together.
     ClusterPrefill,
+    /// Peak memory of fine-tuning in bytes.
+    TrainingPeak,
+    /// Tokens in the loss per second of fine-tuning.
+    TrainingSpeed,
 }
 
 impl MeasuredMetric {
     /// All metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Decode,
         Self::Prefill,
         Self::PeakMemory,
         Self::Users,
         Self::ClusterDecode,
         Self::ClusterPrefill,
+        Self::TrainingPeak,
+        Self::TrainingSpeed,
     ];
 
     /// Name in JSON.
@@ -55,6 +61,8 @@ impl MeasuredMetric {
             Self::Users => "users",
             Self::ClusterDecode => "cluster_decode",
             Self::ClusterPrefill => "cluster_prefill",
+            Self::TrainingPeak => "training_peak",
+            Self::TrainingSpeed => "training_speed",
         }
     }
 }
@@ -203,6 +211,13 @@ impl Validation {
         }
         let baselines = baseline_scores(&data);
         Ok(Self { basis, rows, skipped, baselines, direction: DirectionScore::default() })
+    }
+
+    /// Predictions of no rows.
+    #[must_use]
+    pub fn of_none(basis: FitBasis) -> Self {
+        let (rows, skipped, baselines) = (Vec::new(), Vec::new(), Vec::new());
+        Self { basis, rows, skipped, baselines, direction: DirectionScore::default() }
     }
 
     /// Rows of a metric that pass a test.
@@ -442,6 +457,9 @@ impl Rates<'_, '_> {
             MeasuredMetric::Users => "a server with a batch generator of its own",
             MeasuredMetric::ClusterDecode | MeasuredMetric::ClusterPrefill => {
                 "another way of waiting between the Macs"
+            }
+            MeasuredMetric::TrainingPeak | MeasuredMetric::TrainingSpeed => {
+                "other lengths or versions than stated"
             }
         };
         text.to_owned()

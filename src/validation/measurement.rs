@@ -22,7 +22,8 @@ pub fn column_name(program: Program) -> &'static str {
 }
 
 /// How far a row is to be trusted as a measurement of what its columns say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trust {
     /// Do not fit on it.
     Low,

@@ -2,7 +2,6 @@
 
 mod assembled;
 mod common_sense;
-mod contexts;
 mod families;
 mod golden;
 mod hostile;

@@ -20,3 +20,5 @@ mod schema;
 mod settings;
 #[path = "../common/signals.rs"]
 mod signals;
+#[cfg(feature = "mlx")]
+mod training;

@@ -134,3 +134,33 @@ fn the_shipped_rows_are_predicted_within_the_bars() {
         assert!(baseline["by_configuration"]["median_abs_error"].as_f64() > ours, "{baseline}");
     }
 }
+
+/// The bars of published fine-tuning runs: peaks with known lengths, MLX 0.25 and later, mlx_lm's own trainer.
+#[test]
+fn published_fine_tuning_runs_are_predicted() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/training.csv");
+    let json = run(&["--against", file]);
+    let peak = &json["summary"]["training_peak"];
+    let number = |key: &str| peak["by_configuration"][key].as_f64().expect("a number");
+    assert!(number("n") >= 13.0, "{peak}");
+    assert!(number("median_abs_error") <= 0.01, "{peak}");
+    let rows = json["rows"].as_array().expect("rows");
+    let of = |metric: &str| -> Vec<(String, f64)> {
+        let some = rows.iter().filter(|r| r["metric"] == metric);
+        some.map(|r| (r["id"].to_string(), r["error"].as_f64().expect("an error"))).collect()
+    };
+    let worst = of("training_peak").into_iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+    assert!(worst.as_ref().is_some_and(|(_, error)| error.abs() <= 0.04), "{worst:?}");
+    // Speeds stand on a few rows whose bins are not published: the intervals hold them.
+    let speed = &json["summary"]["training_speed"];
+    assert!(speed["n"].as_u64() >= Some(3) && speed["coverage_90"] == 1.0, "{speed}");
+    let skipped = json["skipped"].as_array().expect("skipped");
+    let ids = |list: &[Value]| {
+        list.iter().map(|r| r["id"].to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(
+        ids(rows).union(&ids(skipped)).count(),
+        85,
+        "every row has a prediction or a reason"
+    );
+}

@@ -2,13 +2,15 @@
 
 use super::case::CheckCase;
 use super::plan::{Plan, ResidentModels};
-use super::requirement::Requirement;
+use super::requirement::{MemoryNeed, Requirement};
+use super::training::{JudgedFineTuning, TrainingCase};
 use crate::advise::serving::{UnderRate, UsersOn};
 use crate::estimate::memory::Memory;
 use crate::estimate::speculation::DraftChoice;
 use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, Warning};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
+use crate::units::Bytes;
 
 /// A case with its estimator.
 pub(super) struct Planned<'a> {
@@ -81,6 +83,8 @@ pub struct OnMac {
     pub machine: Machine,
     /// The workloads in the order of the plan.
     pub workloads: Vec<JudgedWorkload>,
+    /// The fine-tuning runs in the order of the plan.
+    pub fine_tunings: Vec<JudgedFineTuning>,
     /// Whether all models fit at once, if they are to.
     pub together: Option<Requirement>,
 }
@@ -93,6 +97,7 @@ impl OnMac {
         self.workloads
             .iter()
             .map(JudgedWorkload::outcome)
+            .chain(self.fine_tunings.iter().map(JudgedFineTuning::outcome))
             .chain(together)
             .max()
             .unwrap_or(Outcome::Pass)
@@ -102,7 +107,10 @@ impl OnMac {
     #[must_use]
     pub fn probability(&self) -> f64 {
         let together = self.together.as_ref().map_or(1.0, |r| r.probability);
-        self.workloads.iter().map(JudgedWorkload::probability).product::<f64>() * together
+        let trainings: f64 = self.fine_tunings.iter().map(JudgedFineTuning::probability).product();
+        self.workloads.iter().map(JudgedWorkload::probability).product::<f64>()
+            * trainings
+            * together
     }
 }
 
@@ -149,12 +157,8 @@ pub(super) fn by_figures(
     let mut requirements = Vec::new();
     if plan.resident == ResidentModels::OneAtATime {
         let reserve = plan.reserve_on(machine);
-        requirements.extend(Requirement::of_memory(
-            &[&figures.memory],
-            machine,
-            reserve,
-            case.needs.headroom,
-        ));
+        let need = [MemoryNeed::of(&figures.memory)];
+        requirements.extend(Requirement::of_needs(&need, machine, reserve, case.needs.headroom));
     }
     requirements.extend(Requirement::of_context(case));
     requirements.extend(match load {
@@ -172,14 +176,15 @@ fn load(planned: &Planned<'_>, machine: &Machine) -> Result<Option<UnderRate>, E
     UsersOn::new(&planned.estimator, machine)?.under(rate, users)
 }
 
-/// Judges whether the models fit at once: every process at the peak of its largest workload.
+/// Judges whether the models fit at once: every process at the peak of its largest workload, and fine-tuning runs beside them.
 pub(super) fn together<'a>(
     plan: &Plan,
     memories: impl Iterator<Item = (CheckCase<'a>, Memory)>,
+    trainings: impl Iterator<Item = (MemoryNeed, Bytes)>,
     machine: &Machine,
 ) -> Option<Requirement> {
     let mut processes: Vec<((&str, &str), Memory)> = Vec::new();
-    let mut headroom = crate::units::Bytes::ZERO;
+    let mut headroom = Bytes::ZERO;
     for (case, memory) in memories {
         headroom = headroom.max(case.needs.headroom);
         match processes.iter_mut().find(|(process, _)| *process == case.process) {
@@ -188,22 +193,29 @@ pub(super) fn together<'a>(
             Some(_) => {}
         }
     }
-    let memories: Vec<&Memory> = processes.iter().map(|(_, m)| m).collect();
-    Requirement::of_memory(&memories, machine, plan.reserve_on(machine), headroom)
+    let mut needs: Vec<MemoryNeed> = processes.iter().map(|(_, m)| MemoryNeed::of(m)).collect();
+    for (need, own_headroom) in trainings {
+        headroom = headroom.max(own_headroom);
+        needs.push(need);
+    }
+    Requirement::of_needs(&needs, machine, plan.reserve_on(machine), headroom)
 }
 
 /// Judges a plan on a machine.
 pub(super) fn on(
     plan: &Plan,
-    cases: &[Planned<'_>],
+    (cases, trainings): (&[Planned<'_>], &[TrainingCase<'_>]),
     machine: &Machine,
 ) -> Result<OnMac, EstimateError> {
     let workloads: Vec<JudgedWorkload> =
         cases.iter().map(|c| alone(plan, c, machine)).collect::<Result<_, _>>()?;
+    let fine_tunings: Vec<JudgedFineTuning> =
+        trainings.iter().map(|t| t.judge(plan, machine)).collect::<Result<_, _>>()?;
     let all = cases.iter().zip(&workloads).map(|(c, j)| (c.case, j.figures.memory.clone()));
+    let trained = trainings.iter().zip(&fine_tunings).map(|(t, found)| t.need(found));
     let together = match plan.resident {
-        ResidentModels::Together => together(plan, all, machine),
+        ResidentModels::Together => together(plan, all, trained, machine),
         ResidentModels::OneAtATime => None,
     };
-    Ok(OnMac { machine: machine.clone(), workloads, together })
+    Ok(OnMac { machine: machine.clone(), workloads, fine_tunings, together })
 }

@@ -2,6 +2,7 @@
 
 use super::draft;
 use super::lookup::Lookup;
+use super::training_key::{self, PlannedFineTuning};
 use crate::estimate::memory::default_reserve;
 use crate::estimate::{Basis, Cluster, OpenedModel, Program, Run};
 use crate::graph::cache::KvQuantization;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub budget: Option<Bytes>,
     /// The workloads.
     pub workloads: Vec<PlannedWorkload>,
+    /// The fine-tuning runs.
+    pub fine_tunings: Vec<PlannedFineTuning>,
 }
 
 impl Plan {
@@ -108,8 +111,9 @@ pub const LONGEST: usize = 1 << 20;
 const MOST: usize = 64;
 
 #[rustfmt::skip]
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "schema", "name", "macs", "cluster", "link", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
+    "finetune",
 ];
 #[rustfmt::skip]
 const WORKLOAD_KEYS: [&str; 26] = [
@@ -171,11 +175,55 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
         }
         workloads.push(workload);
     });
-    if !given || found == 0 {
-        entry.wrong("workload", "is missing; a plan needs at least one [[workload]]");
+    let fine_tunings = read_fine_tunings(entry, &workloads, lookup);
+    if (!given || found == 0) && !entry.has("finetune") {
+        entry.wrong(
+            "workload",
+            "is missing; a plan needs at least one [[workload]] or [[finetune]]",
+        );
+    }
+    if cluster.is_some() && entry.has("finetune") {
+        entry.wrong("finetune", "is judged on single Macs alone; leave it or cluster out");
     }
     let name = name.unwrap_or_else(|| file.to_owned());
-    Some(Plan { name, macs: macs?, cluster, resident, reserve, other_programs, budget, workloads })
+    let macs = macs?;
+    Some(Plan {
+        name,
+        macs,
+        cluster,
+        resident,
+        reserve,
+        other_programs,
+        budget,
+        workloads,
+        fine_tunings,
+    })
+}
+
+fn read_fine_tunings(
+    entry: &mut DataEntry<'_>,
+    workloads: &[PlannedWorkload],
+    lookup: &Lookup<'_>,
+) -> Vec<PlannedFineTuning> {
+    let mut all: Vec<PlannedFineTuning> = Vec::new();
+    let mut found = 0;
+    entry.one_or_more("finetune", &mut |run| {
+        found += 1;
+        if found > MOST {
+            if found == MOST + 1 {
+                run.wrong("name", format!("a plan has at most {MOST} fine-tuning runs"));
+            }
+            return;
+        }
+        run.set_label(format!("finetune {found}"));
+        let Some(read) = training_key::read(run, found, lookup) else { return };
+        let mut names = workloads.iter().map(|w| &w.name).chain(all.iter().map(|t| &t.name));
+        if names.any(|known| *known == read.name) {
+            run.wrong("name", format!("\"{}\" stands twice", read.name));
+        }
+        all.push(read);
+    });
+    all
 }
 
 fn read_macs(entry: &mut DataEntry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>> {

@@ -1,5 +1,6 @@
 //! The answer of `mlxplan check`.
 
+use super::training::FineTuningAnswer;
 use crate::advise::Offer;
 use crate::advise::check::{
     JudgedWorkload, MacReport, Plan, PlannedWorkload, Remedy, Report, Requirement, RequirementKind,
@@ -60,6 +61,8 @@ struct MacAnswer {
     together_changes: Vec<Remedy>,
     /// The workloads, in the order of the plan.
     workloads: Vec<WorkloadAnswer>,
+    /// The fine-tuning runs, in the order of the plan.
+    fine_tunings: Vec<FineTuningAnswer>,
 }
 
 /// A workload on a Mac.
@@ -133,7 +136,8 @@ impl CheckAnswer {
 
 impl MacAnswer {
     fn of(plan: &Plan, mac: MacReport) -> Self {
-        let MacReport { found, changes, together_changes } = mac;
+        let MacReport { found, changes, training_changes, together_changes } = mac;
+        let trainings = plan.fine_tunings.iter().zip(&found.fine_tunings).zip(training_changes);
         let all = plan.workloads.iter().zip(&found.workloads).zip(changes);
         Self {
             machine: found.machine.summary(),
@@ -141,6 +145,9 @@ impl MacAnswer {
             outcome: found.outcome(),
             probability: found.probability(),
             workloads: all.map(|((w, judged), c)| WorkloadAnswer::of(w, judged, c)).collect(),
+            fine_tunings: trainings
+                .map(|((t, judged), c)| FineTuningAnswer::of(t, judged, c))
+                .collect(),
             together: found.together,
             together_changes,
         }
@@ -153,7 +160,11 @@ impl MacAnswer {
             .workloads
             .iter()
             .flat_map(|w| w.requirements.iter().map(|r| (w.name.as_str(), r, &w.changes[..])));
-        together.chain(each)
+        let trainings = self
+            .fine_tunings
+            .iter()
+            .flat_map(|t| t.requirements.iter().map(|r| (t.name.as_str(), r, &t.changes[..])));
+        together.chain(each).chain(trainings)
     }
 }
 
@@ -329,6 +340,7 @@ fn value_text(kind: RequirementKind, x: f64) -> String {
         RequirementKind::Divided => if x > 0.0 { "possible" } else { "not" }.to_owned(),
         RequirementKind::TokS => TokensPerSecond(x).to_string(),
         RequirementKind::Rate => format!("{x:.2}"),
+        RequirementKind::Hours => format!("{x:.1} h"),
         // In seconds, as plans have it, and short enough for the table to fit 80 columns.
         RequirementKind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
         RequirementKind::Ttft => Seconds(x).to_string(),
@@ -354,6 +366,9 @@ fn changes(d: &mut Document, mac: &MacAnswer) {
     }
     for w in &mac.workloads {
         add(&w.name, w.outcome, &w.changes);
+    }
+    for t in &mac.fine_tunings {
+        add(&t.name, t.outcome, &t.changes);
     }
     if !lines.is_empty() {
         d.text(format!(

@@ -113,7 +113,8 @@ impl Engines {
     }
 
     /// The newest MLX on a day.
-    fn mlx_on(&self, day: &str) -> Option<Version> {
+    #[must_use]
+    pub fn mlx_on(&self, day: &str) -> Option<Version> {
         let released = self.mlx_versions.iter().filter(|(_, date)| date.as_str() <= day);
         released.map(|(release, _)| release.0).max()
     }

@@ -10,9 +10,10 @@ use crate::calibration::evidence::PredictedRate;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Prefill};
-use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
+use crate::estimate::{Named, OpenedModel, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
 use crate::hardware::machine::Machine;
+use crate::ledger::weights::Weights;
 use crate::run::{EngineSetup, Images, MatrixUnits, Run, Work};
 use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -27,6 +28,19 @@ impl From<&Named> for ModelAnswer {
             quant: named.quant.clone(),
             parameters: named.weights.parameters,
             active_parameters: named.weights.active_parameters,
+        }
+    }
+}
+
+impl From<&OpenedModel> for ModelAnswer {
+    fn from(model: &OpenedModel) -> Self {
+        let weights = Weights::of(&model.graph);
+        Self {
+            id: model.id.clone(),
+            family: model.graph.model_type().to_owned(),
+            quant: model.quant.clone(),
+            parameters: weights.parameters,
+            active_parameters: weights.active_parameters,
         }
     }
 }
