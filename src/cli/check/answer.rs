@@ -7,6 +7,7 @@ use crate::advise::check::{
     ResidentModels, WorkloadNeeds,
 };
 use crate::advise::cluster::cluster_name;
+use crate::advise::session::SessionSpec;
 use crate::chart::{Chart, NamedBar};
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{engine_text, percent};
@@ -74,6 +75,8 @@ struct WorkloadAnswer {
     model: ModelKey,
     /// The run.
     request: RunKeys,
+    /// The session that it is, whose longest turn the run is; `null` of other workloads.
+    session: Option<SessionSpec>,
     /// What it asks for.
     needs: WorkloadNeeds,
     /// Whether all requirements hold.
@@ -176,6 +179,7 @@ impl WorkloadAnswer {
             name: w.name.clone(),
             model: ModelKey { id: w.subject.id.clone(), quant: judged.quant.clone() },
             request: RunKeys::of(run),
+            session: w.session.clone(),
             needs: w.needs,
             outcome: judged.outcome(),
             probability: judged.probability(),
