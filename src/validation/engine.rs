@@ -119,12 +119,21 @@ impl Measurement {
         let setup = self.engine_of_peak().unwrap_or_else(|| self.engine_setup());
         let program = setup.program.name();
         let version = version_of(&text, program).or_else(|| text.parse().ok());
-        let mlx = version_of(&text, "mlx").map_or_else(String::new, |v| format!(", MLX {v}"));
-        match version {
-            Some(version) => format!("{program} {version}{mlx}"),
-            None if mlx.is_empty() => format!("{program}, version not stated"),
-            None => format!("{program}{mlx}"),
-        }
+        stated_release(program, version, version_of(&text, "mlx"))
+    }
+}
+
+/// A program with its version and MLX's, as far as they are stated.
+pub(super) fn stated_release(
+    program: &str,
+    version: Option<Version>,
+    mlx: Option<Version>,
+) -> String {
+    let mlx = mlx.map_or_else(String::new, |v| format!(", MLX {v}"));
+    match version {
+        Some(version) => format!("{program} {version}{mlx}"),
+        None if mlx.is_empty() => format!("{program}, version not stated"),
+        None => format!("{program}{mlx}"),
     }
 }
 
