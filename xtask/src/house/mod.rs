@@ -54,8 +54,12 @@ const LATER: [(&str, &[&str]); 5] = [
         &["src/graph/parallel.rs", "src/graph/traits.rs", "src/graph/division.rs"],
     ),
     (
-        "kernels by version of MLX, and padded sequences of servers",
-        &["src/graph/tape/routing.rs", "src/graph/cache/sequences.rs"],
+        "kernels by version of MLX, padded sequences of servers, caches that only prompts fill",
+        &[
+            "src/graph/tape/routing.rs",
+            "src/graph/cache/sequences.rs",
+            "src/graph/cache/projected.rs",
+        ],
     ),
 ];
 
