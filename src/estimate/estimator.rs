@@ -14,6 +14,7 @@ use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed, UnsoundTime, sound, sound_depths};
 use super::stored::assumed_gguf;
 use super::towers::counting_images;
+use super::unlisted;
 use super::warning::Warning;
 use super::widening::Of;
 use crate::calibration::evidence::PredictedRate;
@@ -26,6 +27,7 @@ use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{EngineSetup, Program, Run, Work};
 use crate::units::Bytes;
+pub(super) use program::SmallerChunk;
 use program::as_its_program;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -439,6 +441,7 @@ impl<'a> Estimator<'a> {
         }
         let PeaksBetween { peak, between: [low, high], kept } = self.peaks_between(machine)?;
         let between = [low, high + kept];
+        let between = self.with_smaller_chunks(machine, between)?;
         let memory =
             Memory::judge_between(peak.as_ref().clone(), between, machine, &self.run.engine);
         let memory = Memory { kept, ..memory };
@@ -486,6 +489,7 @@ fn of_engine(engine: &EngineSetup) -> Vec<Warning> {
     if matches!(engine.program, Program::Other(_)) {
         doubts.push(Warning::UnlistedProgram(engine.program));
     }
+    doubts.extend(unlisted::of_engine(engine));
     if !engine.program.runs_gguf() && !engine.mlx.is_known() {
         doubts.push(Warning::MlxVersion(Box::new(*engine)));
     }

@@ -86,6 +86,8 @@ pub struct Row {
     pub error: f64,
     /// Engine, as in the file.
     pub engine: &'static str,
+    /// Program and versions, as far as the row states them.
+    pub engine_version: String,
     /// Chip family.
     pub chip: String,
     /// Class of the weights' size.
@@ -119,6 +121,7 @@ impl Row {
     pub fn group(&self, grouping: &str) -> &str {
         match grouping {
             "engine" => self.engine,
+            "engine_version" => &self.engine_version,
             "chip" => &self.chip,
             "size_class" => self.size_class,
             "architecture" => &self.architecture,
@@ -129,8 +132,15 @@ impl Row {
 }
 
 /// Groupings of the summary.
-pub const GROUPINGS: [&str; 6] =
-    ["engine", "rate_kind", "chip", "size_class", "architecture", "context_class"];
+pub const GROUPINGS: [&str; 7] = [
+    "engine",
+    "engine_version",
+    "rate_kind",
+    "chip",
+    "size_class",
+    "architecture",
+    "context_class",
+];
 
 /// Which rows a prediction has not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -185,7 +195,8 @@ impl Validation {
         let mut rows = Vec::new();
         let mut skipped: Vec<(String, String)> =
             data.skipped.iter().map(|(m, reason)| (m.id.clone(), reason.clone())).collect();
-        let mut peaks = Peaks::new(tools.models, chips, tools.hardware.limits()?);
+        let with = (tools.models, tools.coefficients);
+        let mut peaks = Peaks::new(with, chips, tools.hardware.limits()?);
         for observed in &data.rows {
             let before = rows.len();
             let rates = Rates { data: &data, observed, tools, basis, held_out };
@@ -397,6 +408,7 @@ impl Rates<'_, '_> {
             interval_90,
             error,
             engine: column_name(o.row.engine),
+            engine_version: o.row.release(),
             chip: o.chip.clone(),
             size_class: size_class(self.data.features_of(o).weight_bytes),
             architecture: o.architecture.clone(),

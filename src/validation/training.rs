@@ -1,6 +1,7 @@
 //! Published fine-tuning runs (`data/training.csv`, whose columns `data/measurements.README.md` documents) against predicted
 //! peaks and speeds.
 
+use super::engine::stated_release;
 use super::evaluate::{MeasuredMetric, Row, Tools, Validation, context_class, size_class};
 use super::join::{graph_of, weights};
 use super::measurement::{Trust, column_name};
@@ -343,6 +344,11 @@ impl Predicted {
             interval_90,
             error: predicted / measured - 1.0,
             engine: column_name(Program::MlxLm),
+            engine_version: stated_release(
+                Program::MlxLm.name(),
+                row.mlx_lm_version.parse().ok(),
+                row.mlx_version.parse().ok(),
+            ),
             chip: self.chip.clone(),
             size_class: size_class(self.weights as f64),
             architecture: estimator.graph().model_type().to_owned(),

@@ -195,6 +195,54 @@ fn what_is_not_judged_on_a_cluster_is_no_plan_for_one() {
     assert!(err.contains("rate: is judged on single Macs alone"), "{err}");
 }
 
+/// A session is judged by its longest turn and its longest wait, as `predict --session` has them.
+#[test]
+fn a_session_is_judged_by_its_hardest_turns() {
+    let session = "turns=12,system=6000,prompt=300,output=500,tool=1500";
+    let text = |more: &str| {
+        format!(
+            "macs = [\"m4max-40/64\"]\n[[workload]]\nname = \"agent\"\nmodel = \"qwen3-8b-4bit\"\n\
+             engine = \"mlx-lm-server\"\nprompt_cache = \"8GB\"\nsession = \"{session}\"\n{more}"
+        )
+    };
+    let (code, v) = plan(&text("min_tok_s = 10\nmax_ttft_s = 60\n"));
+    assert_eq!(code, 0, "{v:#}");
+    let w = &v["macs"][0]["workloads"][0];
+    let (_, s) = json(&format!(
+        "predict --model qwen3-8b-4bit --mac m4max-40/64 --engine mlx-lm-server --prompt-cache 8GB \
+         --session {session}"
+    ));
+    let turns = s["turns"].as_array().expect("turns");
+    let waits = turns.iter().filter_map(|t| t["ttft_warm_s"].as_f64());
+    let requirement = |kind: &str| {
+        let all = w["requirements"].as_array().expect("requirements");
+        all.iter().find(|r| r["kind"] == kind).expect("asked for").clone()
+    };
+    assert_eq!(requirement("ttft")["predicted"].as_f64(), waits.reduce(f64::max));
+    let last = turns.last().expect("a turn");
+    let total = last["depth_tokens"].as_f64().expect("tokens") + 500.0;
+    assert_eq!(requirement("context")["predicted"].as_f64(), Some(total));
+    assert_eq!(w["session"]["turns"], 12);
+    assert_eq!(w["request"]["context_tokens"], last["depth_tokens"]);
+    // A turn that waits too long fails it, and no shorter prompt is offered for a session.
+    let (code, v) = plan(&text("max_ttft_s = 0.5\n"));
+    assert_eq!(code, 1, "{v:#}");
+    let changes = v["macs"][0]["workloads"][0]["changes"].as_array().expect("changes");
+    assert!(changes.iter().all(|c| c["change"] != "context" && c["change"] != "users"));
+    for (key, part) in
+        [("context = 4096", "context"), ("users = 2", "users"), ("rate = 0.1", "rate")]
+    {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("plan.toml");
+        std::fs::write(&path, text(&format!("{key}\n"))).expect("written");
+        let (code, _, err) = run(&format!("check {}", path.display()));
+        assert!(
+            code == 2 && err.contains(part) && err.contains("does not go with session"),
+            "{err}"
+        );
+    }
+}
+
 #[test]
 fn fine_tuning_is_planned_as_finetune_sizes_it() {
     let (code, v) = json(&example("finetune"));

@@ -52,7 +52,9 @@ fn recorded_measurements_are_predicted_or_skipped_with_a_reason() {
         ] {
             assert!(summary[key].is_number(), "{metric} {key}");
         }
-        for group in ["engine", "chip", "size_class", "architecture", "context_class"] {
+        for group in
+            ["engine", "engine_version", "chip", "size_class", "architecture", "context_class"]
+        {
             assert!(summary[group].is_object(), "{metric} {group}");
         }
     }
@@ -62,6 +64,38 @@ fn recorded_measurements_are_predicted_or_skipped_with_a_reason() {
     assert!(reason("b").expect("skipped").contains("speculative"));
     assert!(reason("c").expect("skipped").contains("model_id"));
     assert!(std::fs::read_to_string(plot).expect("a plot").contains("<svg"));
+}
+
+/// Peaks are judged by program and version, of every program on MLX that a row names.
+#[test]
+fn peaks_are_judged_by_program_and_version() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("peaks.csv");
+    let head = HEAD.trim_end().to_owned() + ",engine_version\n";
+    let row = |id: &str, engine: &str, gb: f64, version: &str| {
+        format!(
+            "{id},m5max-40,128,{engine},Qwen/Qwen3.6-35B-A3B,affine-4-g64,1,32768,32768,128,,,{gb},,high,me,{version}\n"
+        )
+    };
+    let rows = [
+        row("a", "mlx-lm", 23.8, "mlx-lm 0.31.3 / mlx 0.32.0"),
+        row("b", "mlx-lm", 21.9, "mlx-lm 0.32.2 / mlx 0.32.4"),
+        row("c", "other", 24.9, "mlx-vlm 0.6.15 / mlx 0.32.1"),
+        row("d", "other", 24.0, "something of its own"),
+    ];
+    std::fs::write(&file, head + &rows.concat()).expect("written");
+    let json = run(&["--against", file.to_str().expect("a name")]);
+    let groups = json["summary"]["peak_memory"]["engine_version"].as_object().expect("groups");
+    let names: Vec<&str> = groups.keys().map(String::as_str).collect();
+    let expected =
+        ["mlx-lm 0.31.3, MLX 0.32.0", "mlx-lm 0.32.2, MLX 0.32.4", "mlx-vlm 0.6.15, MLX 0.32.1"];
+    assert_eq!(names, expected);
+    for (name, scores) in groups {
+        let error = scores["median_abs_error"].as_f64().expect("a number");
+        assert!(error < 0.05, "{name}: {error}");
+        assert!(scores["coverage_90"].is_number() && scores["p90_abs_error"].is_number(), "{name}");
+    }
+    assert!(json["skipped"].as_array().expect("a list").iter().any(|s| s["id"] == "d"), "{json}");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use super::plan::{Plan, ResidentModels};
 use super::requirement::{MemoryNeed, Requirement};
 use super::training::{JudgedFineTuning, TrainingCase};
 use crate::advise::serving::{UnderRate, UsersOn};
+use crate::advise::session::longest_wait;
 use crate::estimate::memory::Memory;
 use crate::estimate::speculation::DraftChoice;
-use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, Warning};
+use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, TimeRange, Warning};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
@@ -41,6 +42,7 @@ pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<P
         model: &w.subject,
         basis: &w.basis,
         draft: w.draft.as_ref(),
+        session: w.session.as_ref(),
         run: w.run,
         needs: w.needs,
     };
@@ -142,16 +144,23 @@ pub(super) fn alone(
     machine: &Machine,
 ) -> Result<JudgedWorkload, EstimateError> {
     let figures = with_drafts(planned, planned.estimator.on(machine)?, machine)?;
-    Ok(by_figures((plan, planned), machine, figures, load(planned, machine)?))
+    Ok(by_figures((plan, planned), machine, figures, seen(planned, machine)?))
 }
 
-/// Judges one workload by its figures on a machine, and by what users see of a server where requests arrive at a rate.
-/// Where all models are in memory at once, its own memory is no requirement.
+/// What is seen of a workload beyond the figures of its run.
+pub(super) enum Seen {
+    /// By users of a server, where requests arrive at a rate.
+    Load(Box<UnderRate>),
+    /// By an agent: the longest wait for a first token of all turns.
+    Session(TimeRange),
+}
+
+/// Judges one workload by its figures on a machine, and by what else is seen of it. Where all models are in memory at once, its own memory is no requirement.
 pub(super) fn by_figures(
     (plan, planned): (&Plan, &Planned<'_>),
     machine: &Machine,
     figures: Figures,
-    load: Option<UnderRate>,
+    seen: Option<Seen>,
 ) -> JudgedWorkload {
     let case = &planned.case;
     let mut requirements = Vec::new();
@@ -161,19 +170,25 @@ pub(super) fn by_figures(
         requirements.extend(Requirement::of_needs(&need, machine, reserve, case.needs.headroom));
     }
     requirements.extend(Requirement::of_context(case));
-    requirements.extend(match load {
-        Some(load) => Requirement::of_load(case, &load),
+    requirements.extend(match seen {
+        Some(Seen::Load(load)) => Requirement::of_load(case, &load),
+        Some(Seen::Session(wait)) => Requirement::of_session(case, &figures, wait),
         None => Requirement::of_speed(case, &figures),
     });
     let (quant, doubts) = (planned.estimator.quant(), planned.estimator.doubts().to_vec());
     JudgedWorkload { run: case.run, quant, doubts, figures, requirements }
 }
 
-/// What users see of the server, where their requests arrive at a rate.
-fn load(planned: &Planned<'_>, machine: &Machine) -> Result<Option<UnderRate>, EstimateError> {
-    let Some(rate) = planned.case.needs.rate else { return Ok(None) };
+fn seen(planned: &Planned<'_>, machine: &Machine) -> Result<Option<Seen>, EstimateError> {
+    let CheckCase { needs, session, .. } = planned.case;
+    if let (Some(session), Some(_)) = (session, needs.max_ttft_s) {
+        let wait = longest_wait(&planned.estimator, machine, session)?;
+        return Ok(wait.map(Seen::Session));
+    }
+    let Some(rate) = needs.rate else { return Ok(None) };
     let users = planned.case.run.work.batch;
-    UsersOn::new(&planned.estimator, machine)?.under(rate, users)
+    let load = UsersOn::new(&planned.estimator, machine)?.under(rate, users)?;
+    Ok(load.map(|load| Seen::Load(Box::new(load))))
 }
 
 /// Judges whether the models fit at once: every process at the peak of its largest workload, and fine-tuning runs beside them.

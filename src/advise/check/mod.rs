@@ -12,6 +12,7 @@ mod plan;
 mod remedy;
 mod requirement;
 mod search;
+mod session_key;
 mod training;
 mod training_key;
 mod variants;

@@ -1,8 +1,9 @@
 //! The plan file: workloads, the Macs they are to run on, and what must hold.
 
-use super::draft;
 use super::lookup::Lookup;
 use super::training_key::{self, PlannedFineTuning};
+use super::{draft, session_key};
+use crate::advise::session::SessionSpec;
 use crate::estimate::memory::default_reserve;
 use crate::estimate::{Basis, Cluster, OpenedModel, Program, Run};
 use crate::graph::cache::KvQuantization;
@@ -87,6 +88,8 @@ pub struct PlannedWorkload {
     pub basis: Basis,
     /// The model that drafts, where one does.
     pub draft: Option<OpenedModel>,
+    /// The session that it is, if it is one; the run is that of its longest turn.
+    pub session: Option<SessionSpec>,
     /// What must hold.
     pub needs: WorkloadNeeds,
 }
@@ -116,8 +119,8 @@ const KEYS: [&str; 12] = [
     "finetune",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 26] = [
-    "name", "model", "quant", "context", "generate", "users", "rate", "batch", "images", "engine", "mlx", "macos", "nax",
+const WORKLOAD_KEYS: [&str; 27] = [
+    "name", "model", "quant", "session", "context", "generate", "users", "rate", "batch", "images", "engine", "mlx", "macos", "nax",
     "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "idle", "evidence", "draft", "acceptance", "draft_tokens",
     "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
@@ -167,8 +170,10 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
         }
         w.set_label(format!("workload {found}"));
         let Some(workload) = read_workload(w, (found, on), lookup) else { return };
-        if cluster.is_some() && workload.needs.rate.is_some() {
-            w.wrong("rate", "is judged on single Macs alone; leave it or cluster out");
+        let alone =
+            [("rate", workload.needs.rate.is_some()), ("session", workload.session.is_some())];
+        for (key, _) in alone.into_iter().filter(|(_, given)| *given && cluster.is_some()) {
+            w.wrong(key, "is judged on single Macs alone; leave it or cluster out");
         }
         if workloads.iter().any(|known| known.name == workload.name) {
             w.wrong("name", format!("\"{}\" stands twice", workload.name));
@@ -299,6 +304,7 @@ fn read_workload(
         .with_prompt_cache(prompt_cache)
         .with_parallel(parallel)
         .with_kv(kv);
+    let (run, session) = session_key::read(entry, run)?;
     let (run, draft) = draft::read(entry, &subject, run, lookup)?;
     let basis = match evidence.map(|file| (lookup.evidence)(&file, &subject, macs, &run)) {
         None => Basis::Spec,
@@ -314,6 +320,7 @@ fn read_workload(
         run,
         basis,
         draft,
+        session,
         needs: WorkloadNeeds { min_tok_s, max_ttft_s, rate, headroom },
     })
 }

@@ -6,7 +6,7 @@ use crate::advise::purchase::of_memory;
 use crate::advise::serving::UnderRate;
 use crate::estimate::chance;
 use crate::estimate::memory::{Limit, LimitKind, Memory, RUNTIME_BYTES};
-use crate::estimate::{Figures, Outcome, Spread, TrainingEstimate, TrainingSpeed};
+use crate::estimate::{Figures, Outcome, Spread, TimeRange, TrainingEstimate, TrainingSpeed};
 use crate::hardware::machine::Machine;
 use crate::stats::{Z80, Z90};
 use crate::units::Bytes;
@@ -171,6 +171,22 @@ impl Requirement {
         }));
         all.extend(case.needs.max_ttft_s.map(|most| {
             one(RequirementKind::Ttft, most, load.ttft_p90_s, load.ttft_p90_interval_90_s)
+        }));
+        all
+    }
+
+    /// What an agent asks for: the rate of its longest turn, and the longest wait of all turns.
+    pub(super) fn of_session(
+        case: &CheckCase<'_>,
+        figures: &Figures,
+        wait: TimeRange,
+    ) -> Vec<Self> {
+        let mut all = Self::of_speed(case, figures);
+        all.retain(|r| r.kind != RequirementKind::Ttft);
+        all.extend(case.needs.max_ttft_s.map(|most| {
+            let (middle, ends) = (wait.seconds, wait.interval_90_s);
+            let spread = Spread::new(middle, narrower(middle, ends), ends);
+            Self::of_spread(RequirementKind::Ttft, most, middle, ends, spread)
         }));
         all
     }

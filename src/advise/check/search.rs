@@ -88,6 +88,9 @@ impl Search<'_, '_> {
                 break;
             }
         }
+        if case.case.session.is_some() {
+            return Ok(by_loss(out));
+        }
         let fewer = |users| self.passes(index, Variant::Users(users));
         out.extend(most_that(1, r.work.batch, &fewer)?.map(|users| Remedy::Users { users }));
         let shorter = |chunks: u32| self.passes(index, Variant::Context(chunks * GRID));

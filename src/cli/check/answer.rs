@@ -7,9 +7,10 @@ use crate::advise::check::{
     ResidentModels, WorkloadNeeds,
 };
 use crate::advise::cluster::cluster_name;
+use crate::advise::session::SessionSpec;
 use crate::chart::{Chart, NamedBar};
 use crate::cli::shared::keys::ModelKey;
-use crate::cli::shared::words::percent;
+use crate::cli::shared::words::{engine_text, percent};
 use crate::estimate::{Outcome, RunKeys};
 use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::MachineSummary;
@@ -74,6 +75,8 @@ struct WorkloadAnswer {
     model: ModelKey,
     /// The run.
     request: RunKeys,
+    /// The session that it is, whose longest turn the run is; `null` of other workloads.
+    session: Option<SessionSpec>,
     /// What it asks for.
     needs: WorkloadNeeds,
     /// Whether all requirements hold.
@@ -176,6 +179,7 @@ impl WorkloadAnswer {
             name: w.name.clone(),
             model: ModelKey { id: w.subject.id.clone(), quant: judged.quant.clone() },
             request: RunKeys::of(run),
+            session: w.session.clone(),
             needs: w.needs,
             outcome: judged.outcome(),
             probability: judged.probability(),
@@ -413,8 +417,22 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
     }
     // What is taken for granted hangs on no machine.
     let judged = report.macs.first().map_or(&[][..], |mac| &mac.found.workloads);
+    notes.extend(engines(plan, judged));
     for (w, judged) in plan.workloads.iter().zip(judged) {
         notes.extend(judged.doubts.iter().map(|doubt| format!("{}: {doubt}", w.name)));
     }
     notes
+}
+
+/// The engines of the workloads, each in one line with the workloads that it runs.
+fn engines(plan: &Plan, judged: &[JudgedWorkload]) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for (w, judged) in plan.workloads.iter().zip(judged) {
+        let line = engine_text(&judged.run, None);
+        match lines.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, names)) => names.push(&w.name),
+            None => lines.push((line, vec![&w.name])),
+        }
+    }
+    lines.into_iter().map(|(line, names)| format!("{}: with {line}", names.join(", "))).collect()
 }

@@ -10,7 +10,7 @@ use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::training_keys::TrainingRequest;
-use crate::cli::shared::words::{engine_text, gb, rates, short};
+use crate::cli::shared::words::{engine_text, gb, predicted_engine_text, rates, short};
 use crate::engine::programs::AskedEngine;
 use crate::estimate::memory::{ContextBound, Fit};
 use crate::estimate::{
@@ -223,7 +223,9 @@ fn spelled(name: EngineName) -> String {
 
 fn notes(found: &[Found]) -> Vec<String> {
     let mut notes = vec![
-        "context: the longest that is safe and, behind it, the longest that fits by the expected peak; * ended by memory"
+        "fits: whether it runs in this memory; peak: the most memory that it takes; context: the longest prompt and answer \
+         that are safe and, behind it, the longest that fit by the expected peak, * ended by memory; tok/s: tokens of the \
+         answer a second, and the range of nine in ten; TTFT: the time until the first token"
             .to_owned(),
     ];
     for (name, _, prediction) in found {
@@ -249,8 +251,13 @@ impl VariantRow {
         run: &Run,
         (machine, prediction): (&Machine, Result<Prediction, String>),
     ) -> Self {
-        let engine = EngineAnswer::of(run, Some(machine));
-        let line = engine_text(run, Some(machine));
+        let (engine, line) = match &prediction {
+            Ok(p) => {
+                let line = format!("{}, weights in {}", predicted_engine_text(p), p.model.quant);
+                (EngineAnswer::of_prediction(p), line)
+            }
+            Err(_) => (EngineAnswer::of(run, Some(machine)), engine_text(run, Some(machine))),
+        };
         let (p, reason) = match prediction {
             Ok(p) => (Some(p), None),
             Err(reason) => (None, Some(reason)),

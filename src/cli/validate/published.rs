@@ -144,6 +144,8 @@ struct MetricSummary {
     #[serde(flatten)]
     all: Scores,
     engine: BTreeMap<String, Scores>,
+    /// By program, version and MLX, as far as the rows state them.
+    engine_version: BTreeMap<String, Scores>,
     chip: BTreeMap<String, Scores>,
     size_class: BTreeMap<String, Scores>,
     architecture: BTreeMap<String, Scores>,
@@ -208,6 +210,7 @@ impl MetricSummary {
         Some(Self {
             all: v.score(metric, |_| true)?.into(),
             engine: groups("engine"),
+            engine_version: groups("engine_version"),
             chip: groups("chip"),
             size_class: groups("size_class"),
             architecture: groups("architecture"),
@@ -408,7 +411,10 @@ fn accuracy(v: &Validation) -> Table {
     add("decode, LM Studio (GGUF)", MeasuredMetric::Decode, &|r| r.engine == "lmstudio-gguf");
     add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
-    add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
+    add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|r| r.engine == "mlx-lm");
+    add("peak memory, other programs on MLX", MeasuredMetric::PeakMemory, &|r| {
+        r.engine != "mlx-lm"
+    });
     add("several users", MeasuredMetric::Users, &|_| true);
     add("decode, several Macs", MeasuredMetric::ClusterDecode, &|_| true);
     add("prefill, several Macs", MeasuredMetric::ClusterPrefill, &|_| true);
@@ -419,7 +425,9 @@ fn accuracy(v: &Validation) -> Table {
 
 fn groups(v: &Validation, metric: MeasuredMetric) -> Table {
     let mut table = score_columns(&["group", "value"]);
-    for grouping in GROUPINGS {
+    // Versions move peaks; speeds of one version are few.
+    let versions = metric == MeasuredMetric::PeakMemory;
+    for grouping in GROUPINGS.into_iter().filter(|g| versions || *g != "engine_version") {
         for (name, [row, c]) in v.groups(metric, grouping) {
             let first = [grouping.replace('_', " "), name];
             table.row(first.into_iter().chain(score_cells(&row, &c)));
