@@ -5,6 +5,7 @@ pub(super) mod args;
 mod live;
 pub(super) mod live_answer;
 pub(super) mod published;
+mod published_document;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;

@@ -86,7 +86,10 @@ impl Decided {
 
     /// The file that Ollama's library has of a model, by the tag that the model most likely has there.
     fn in_library(id: &str) -> Self {
-        let tags: Vec<String> = tags_of(id).map(str::to_owned).chain(library_tags(id)).collect();
+        let mut tags: Vec<String> =
+            tags_of(id).map(str::to_owned).chain(library_tags(id)).collect();
+        // Of tags of one file, the one that names its size.
+        tags.sort_by_key(|tag| tag.ends_with(":latest"));
         let known = tags.iter().find_map(|tag| Some((tag, ollama_type(tag)?)));
         let (file_type, note) = match known {
             Some((tag, kind)) => {
