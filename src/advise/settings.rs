@@ -54,7 +54,7 @@ impl EngineSettings {
             file: None,
             notes: longest(p),
         };
-        if files(p) != p.model.id {
+        if p.model.place.is_none() && files(p) != p.model.id {
             settings.notes.push(format!(
                 "{} is what such files are usually called; give the folder, file or repository that you have",
                 files(p)
@@ -95,8 +95,11 @@ impl EngineSettings {
     }
 }
 
-/// The files to load, by the name that they usually have.
+/// The files to load as a shell takes them: where they lie on this machine, else by the name that they usually have.
 fn files(p: &Prediction) -> String {
+    if let Some(place) = &p.model.place {
+        return shlex::try_quote(place).map_or_else(|_| place.clone(), Into::into);
+    }
     let file = &p.run.file;
     let known = matches!(file.origin, FormatOrigin::File | FormatOrigin::Native);
     match file.gguf.filter(|_| !known && p.run.engine.program.runs_gguf()) {
@@ -213,7 +216,10 @@ fn llama_server(p: &Prediction, room: Bytes) -> Option<String> {
         s.context,
         s.slots,
         s.micro_batch,
-        (room.0 >> 20).min(8192)
+        match p.run.engine.prompt_cache {
+            Some(given) => given.0 >> 20,
+            None => (room.0 >> 20).min(8192),
+        }
     ))
 }
 

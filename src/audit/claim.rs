@@ -14,6 +14,8 @@
 //! decode_tokens_per_s = 94
 //! ```
 
+pub use super::range::Range;
+use super::training_claim::TrainingClaim;
 use crate::run::Program;
 use serde::{Deserialize, Deserializer};
 use std::collections::HashSet;
@@ -90,49 +92,6 @@ impl Limiter {
             Self::Weights => "reading the weights",
             Self::KvCache => "reading the KV cache",
             Self::Launches => "fixed cost of kernel launches",
-        }
-    }
-}
-
-/// A figure, or a range of figures.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
-    /// Lowest value.
-    pub low: f64,
-    /// Highest value.
-    pub high: f64,
-}
-
-impl From<f64> for Range {
-    fn from(value: f64) -> Self {
-        Self { low: value, high: value }
-    }
-}
-
-impl<'de> Deserialize<'de> for Range {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            One(f64),
-            Two([f64; 2]),
-        }
-        let range = match Written::deserialize(d).map_err(|_| {
-            serde::de::Error::custom("expected a number or a range such as [150, 180]")
-        })? {
-            Written::One(v) => Self::from(v),
-            Written::Two([low, high]) => Self { low, high },
-        };
-        if let Some(x) = [range.low, range.high].iter().find(|x| !(0.0..=1e12).contains(*x)) {
-            return Err(serde::de::Error::custom(format!(
-                "a figure lies from 0 to 1e12, and this one is {x:e}"
-            )));
-        }
-        match range.low <= range.high {
-            true => Ok(range),
-            false => {
-                Err(serde::de::Error::custom("a range goes from the lower to the higher value"))
-            }
         }
     }
 }
@@ -224,6 +183,8 @@ pub struct Claim {
     pub turns: Option<u32>,
     /// Whether outliers were removed.
     pub outliers_removed: bool,
+    /// The fine-tuning run, of claims about one.
+    pub training: Option<TrainingClaim>,
     /// Trials whose answers were held back or faster than possible, and all trials; from results of `mlxplan bench`.
     #[serde(skip)]
     pub held_back: Option<(usize, usize)>,

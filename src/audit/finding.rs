@@ -61,6 +61,12 @@ pub enum AuditRule {
     ArrivalTimes,
     /// Training throughput is not generation speed.
     TrainingSpeed,
+    /// The number of trained parameters follows from model, rank, layers and matrices.
+    TrainingParameters,
+    /// The peak of fine-tuning is that of a batch it can have had.
+    TrainingPeak,
+    /// The rate of fine-tuning is one that the machine reaches.
+    TrainingRate,
     /// Expected and measured figures do not stand in one table without a label.
     TheoryNextToMeasurement,
     /// Engines are compared on equally large weights.
@@ -87,6 +93,9 @@ impl AuditRule {
             Self::OutliersRemoved => "outliers-removed",
             Self::ArrivalTimes => "arrival-times",
             Self::TrainingSpeed => "training-speed",
+            Self::TrainingParameters => "training-parameters",
+            Self::TrainingPeak => "training-peak",
+            Self::TrainingRate => "training-rate",
             Self::TheoryNextToMeasurement => "theory-next-to-measurement",
             Self::UnequalPeers => "unequal-peers",
         }
@@ -119,11 +128,24 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// What a figure is that a rule reproduces.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct ExplainedFigure {
+    /// Id of the claim.
+    pub claim: String,
+    /// The rule.
+    pub rule: AuditRule,
+    /// The figure and what it comes from.
+    pub text: String,
+}
+
 /// The result of an audit.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct JudgedClaims {
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
+    /// Figures that are reproduced, and what they are.
+    pub explained: Vec<ExplainedFigure>,
     /// Rules that held, as pairs of claim and rule.
     pub passed: Vec<(String, AuditRule)>,
     /// Rules that could not be applied although the claim has figures for them.
@@ -135,6 +157,10 @@ impl JudgedClaims {
     #[must_use]
     pub fn impossible(&self) -> bool {
         self.findings.iter().any(|f| f.severity == Severity::Impossible)
+    }
+
+    pub(super) fn explain(&mut self, claim: &str, rule: AuditRule, text: String) {
+        self.explained.push(ExplainedFigure { claim: claim.to_owned(), rule, text });
     }
 
     pub(super) fn pass(&mut self, claim: &str, rule: AuditRule) {

@@ -8,13 +8,16 @@
 pub mod claim;
 mod facts;
 mod finding;
+mod range;
 pub mod results;
 pub mod rows;
 mod rules;
+mod training_claim;
 
 pub use claim::{Claim, ClaimError};
 pub use facts::{Facts, Hardware, Known, fastest_decode};
-pub use finding::{AuditRule, Finding, JudgedClaims, Severity, Skipped};
+pub use finding::{AuditRule, ExplainedFigure, Finding, JudgedClaims, Severity, Skipped};
+pub use training_claim::TrainingClaim;
 
 use std::collections::HashMap;
 
@@ -35,6 +38,7 @@ pub fn judge(cases: &[AuditCase]) -> JudgedClaims {
         rules::speed::check(case, &mut judged);
         rules::memory::check(case, &mut judged);
         rules::method::check(case, &mut judged);
+        rules::training::check(case, &mut judged);
     }
     rules::group::check(cases, &mut judged);
     let positions: HashMap<&str, usize> =

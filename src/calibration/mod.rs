@@ -16,4 +16,4 @@ pub mod work;
 pub use fidelity::Fidelity;
 pub use fit::{KernelFit, TimedKernel};
 pub use profile::{Host, Profile, ProfileError};
-pub use work::{Class, KernelWork, decode_work, prefill_work};
+pub use work::{Class, KernelWork, decode_work, prefill_work, training_work};

@@ -156,6 +156,14 @@ impl Profile {
         self.with_law_error(work, widths::PROMPT_LAW)
     }
 
+    /// The time of a training step; see [`Profile::time`].
+    ///
+    /// # Errors
+    /// Lists classes that the profile lacks.
+    pub fn training_time(&self, work: &KernelWork) -> Result<KernelEstimate, Vec<String>> {
+        self.with_law_error(work, widths::TRAINING_LAW)
+    }
+
     fn with_law_error(&self, work: &KernelWork, law: f64) -> Result<KernelEstimate, Vec<String>> {
         let mut by_class = BTreeMap::new();
         let mut missing = Vec::new();

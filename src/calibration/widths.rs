@@ -10,6 +10,9 @@
 pub const DECODE_LAW: f64 = 0.052;
 /// The same of prompts.
 pub const PROMPT_LAW: f64 = 0.04;
+/// The same of training steps. No run has been timed beside a calibration: half of the width that published runs have on spec
+/// sheets, as if a calibration told nothing better.
+pub const TRAINING_LAW: f64 = 0.085;
 /// Extrapolating from a few layers to all, when layers and model are run turn about.
 pub const LAYERS: f64 = 0.007;
 /// The machine's pace from one minute to a later one: the same measured twice.

@@ -1,7 +1,7 @@
 //! The operations of a step as kernels of known classes.
 
 use crate::graph::cache::KvQuantization;
-use crate::graph::op::Op;
+use crate::graph::op::{Op, Training};
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Body, Node, Routing, Trace, TraceError, ValueId};
 use crate::graph::{Call, Graph};
@@ -168,6 +168,24 @@ pub fn prefill_work(
     Ok(work)
 }
 
+/// The work of a recorded training step. Products of adapters are in float32 whatever the model's type, and few: where a
+/// profile has no such class (`timed` tells), they count as those of the model's type.
+#[must_use]
+pub fn training_work(trace: &Trace, model: DType, timed: impl Fn(Class) -> bool) -> KernelWork {
+    let mut work = KernelWork::default();
+    trace.nodes().iter().for_each(|node| count(trace, node, true, &mut work));
+    let pairs = [
+        (Class::DensePrompt(DType::F32), Class::DensePrompt(model)),
+        (Class::Dense(DType::F32), Class::Dense(model)),
+    ];
+    for (class, instead) in pairs.into_iter().filter(|(class, _)| !timed(*class)) {
+        if let Some(counts) = work.0.remove(&class) {
+            work.add(instead, &counts);
+        }
+    }
+    work
+}
+
 fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut KernelWork) {
     let inputs = trace.inputs(node);
     let outputs = trace.outputs(node);
@@ -212,6 +230,22 @@ fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut KernelWork) {
         }
         Op::Matmul | Op::AddMm => work.add(Class::DensePrompt(out.dtype), &[1.0, macs()]),
         Op::Attention { .. } => attention(trace, node, work),
+        Op::Training(Training::SegmentedMm) => {
+            // Every row belongs to one matrix.
+            let one = f64::from(out.shape.dim(-1)) * f64::from(out.shape.dim(-2));
+            let rows = f64::from(trace.value(inputs[0]).shape.dim(-1));
+            work.add(Class::DensePrompt(out.dtype), &[1.0, one * rows]);
+        }
+        Op::Training(Training::RmsNormGradient { .. } | Training::LayerNormGradient { .. }) => {
+            work.add(Class::Norm, &[1.0, touched])
+        }
+        Op::Training(Training::RopeGradient(_)) => work.add(Class::Rope, &[1.0, touched]),
+        Op::Training(Training::Checkpoint | Training::Depends | Training::AsStrided) => {
+            work.add(Class::View, &[1.0]);
+        }
+        Op::Training(Training::CrossEntropy | Training::CrossEntropyGradient) => {
+            work.add(Class::Reduction, &[1.0, touched]);
+        }
         Op::Rope(_) => work.add(Class::Rope, &[1.0, touched]),
         Op::RmsNorm { .. } | Op::LayerNorm { .. } => work.add(Class::Norm, &[1.0, touched]),
         Op::Softmax { .. }
@@ -247,7 +281,9 @@ fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut KernelWork) {
         | Op::Dequantize(_)
         | Op::Convolution { .. }
         | Op::Custom(_)
-        | Op::Training(_)) => work.add(elementwise(op), &[1.0, touched]),
+        | Op::Training(Training::ScatterAdd(_) | Training::AttentionGradient)) => {
+            work.add(elementwise(op), &[1.0, touched]);
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::names;
 use super::shared::row_cases::{OpenedModels, everything, known, row_case};
-use crate::audit::{self, AuditCase, AuditRule, Claim, Facts, Finding, Hardware, Skipped};
+use crate::audit::{
+    self, AuditCase, AuditRule, Claim, ExplainedFigure, Facts, Finding, Hardware, Skipped,
+};
 use crate::bench::record;
 use crate::files;
 use crate::hardware::spec;
@@ -86,6 +88,7 @@ fn audited(
         left_out,
         findings: judged.findings,
         skipped: judged.skipped,
+        explained: judged.explained,
         passed: passed.collect(),
         verbose: context.printer.verbose,
     };
@@ -134,6 +137,8 @@ pub(super) struct AuditAnswer {
     findings: Vec<Finding>,
     /// Rules that could not be applied although a claim has figures for them.
     skipped: Vec<Skipped>,
+    /// Figures that are reproduced, and what they are.
+    explained: Vec<ExplainedFigure>,
     /// Rules that held.
     passed: Vec<Passed>,
     /// Whether people are told which rules were skipped.
@@ -254,6 +259,7 @@ impl AuditAnswer {
         if self.findings.is_empty() {
             notes.push("nothing is wrong as far as the claims say enough to be checked".to_owned());
         }
+        notes.extend(self.explained.iter().map(|e| format!("{}: {}", e.claim, e.text)));
         notes.extend(self.left_out.iter().take(SHOWN).map(|what| format!("not judged: {what}")));
         if self.findings.len() > SHOWN {
             let more = self.findings.len() - SHOWN;

@@ -10,8 +10,9 @@ use super::opened::OpenedModel;
 use crate::calibration::evidence::{self, EvidenceMetric, PredictedRate, Quality};
 use crate::calibration::profile::KernelEstimate;
 use crate::calibration::transfer::{ANOTHER_MACHINE, Bin};
-use crate::calibration::{Fidelity, Profile, decode_work, prefill_work};
+use crate::calibration::{Class, Fidelity, Profile, decode_work, prefill_work, training_work};
 use crate::graph::tape::TraceError;
+use crate::graph::training::{FineTuning, StepForm};
 use crate::graph::{Graph, GraphError};
 use crate::hardware::machine::Machine;
 use crate::hardware::{Macs, spec};
@@ -248,6 +249,28 @@ impl Kernels {
         }
         let (fidelity, quality) = (Fidelity::Calibrated, quality(EvidenceMetric::Decode));
         Ok(Some(Timing { fidelity, decode, at_depth, prompt, basis, quality }))
+    }
+
+    /// The time of a training step on a machine, and what it rests on in words; `None` when the profile lacks a class of
+    /// kernels that the step needs.
+    pub(super) fn training(
+        &self,
+        of: Modeled<'_>,
+        options: &FineTuning,
+        machine: Option<&Machine>,
+    ) -> Result<Option<(Timed, String)>, BasisError> {
+        let (scaled, added, note) = self.scaled(machine)?;
+        let profile = scaled.as_ref().unwrap_or(&self.profile);
+        let float = if profile.machine.backend == "cpu" { of.in_float32()? } else { None };
+        let graph = float.as_ref().unwrap_or(of.graph());
+        let Ok(plan) = graph.training_plan(options) else { return Ok(None) };
+        let form = StepForm { accumulated: options.accumulation > 1, update: true, later: true };
+        let step = graph.training_step(&plan, options, form)?;
+        let timed = |class: Class| profile.classes.contains_key(&class.to_string());
+        let work = training_work(&step.trace, graph.dtype(), timed);
+        let (classes, chip) = (profile.classes.len(), &profile.machine.chip);
+        let basis = format!("{classes} classes of kernels timed on {chip}{note}");
+        Ok(profile.training_time(&work).ok().map(|e| (Timed::of(&e, added), basis)))
     }
 
     /// The profile for a machine where it differs, the error that this adds, and a remark.

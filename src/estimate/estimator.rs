@@ -14,6 +14,7 @@ use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed, UnsoundTime, sound, sound_depths};
 use super::stored::assumed_gguf;
 use super::towers::counting_images;
+use super::unlisted;
 use super::warning::Warning;
 use super::widening::Of;
 use crate::calibration::evidence::PredictedRate;
@@ -21,10 +22,12 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError};
 use crate::ledger::replay::Gpu;
+use crate::ledger::training::TrainingError;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{EngineSetup, Program, Run, Work};
 use crate::units::Bytes;
+pub(super) use program::SmallerChunk;
 use program::as_its_program;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -38,7 +41,7 @@ pub struct Estimator<'a> {
     pub(super) run: Run,
     pub(super) depths: Vec<u32>,
     pub(super) doubts: Vec<Warning>,
-    basis: Basis,
+    pub(super) basis: Basis,
     coefficients: &'a Coefficients,
     speed: OnceLock<Arc<Speed>>,
     peaks: Mutex<HashMap<(Gpu, u32), Arc<Peak>>>,
@@ -90,6 +93,9 @@ pub enum EstimateError {
     /// The engine or the model cannot do what was asked.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// mlx-lm cannot train it.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
     /// Several Macs cannot run it together.
     #[error(transparent)]
     Cluster(#[from] ClusterRefusal),
@@ -435,6 +441,7 @@ impl<'a> Estimator<'a> {
         }
         let PeaksBetween { peak, between: [low, high], kept } = self.peaks_between(machine)?;
         let between = [low, high + kept];
+        let between = self.with_smaller_chunks(machine, between)?;
         let memory =
             Memory::judge_between(peak.as_ref().clone(), between, machine, &self.run.engine);
         let memory = Memory { kept, ..memory };
@@ -482,6 +489,7 @@ fn of_engine(engine: &EngineSetup) -> Vec<Warning> {
     if matches!(engine.program, Program::Other(_)) {
         doubts.push(Warning::UnlistedProgram(engine.program));
     }
+    doubts.extend(unlisted::of_engine(engine));
     if !engine.program.runs_gguf() && !engine.mlx.is_known() {
         doubts.push(Warning::MlxVersion(Box::new(*engine)));
     }

@@ -82,6 +82,8 @@ pub struct TimedAlone {
 pub struct Named {
     /// Name: a repository, a folder, a file.
     pub id: String,
+    /// The folder or file that it was read from, where that is on this machine.
+    pub place: Option<String>,
     /// `model_type` of its configuration.
     pub family: String,
     /// Format of its weights.
@@ -200,7 +202,11 @@ impl Estimator<'_> {
         let (id, _) = self.model_size();
         let (quant, stored, weights) = (self.quant(), self.weights(), Weights::of(graph));
         let family = graph.model_type().to_owned();
-        Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
+        let place = match self.model {
+            Modeled::Opened(model) => model.source.origin.place().map(|p| p.display().to_string()),
+            Modeled::Graph(_) => None,
+        };
+        Named { id, place, quant, family, weights, stored, parts: PartSize::of(graph) }
     }
 
     /// The format of the weights that the engine runs.
@@ -272,6 +278,14 @@ impl Prediction {
         self.prefill.ttft_at(self.prefill.interval_90, &work)
     }
 
+    /// The run with the batch that llama.cpp was found to take.
+    #[must_use]
+    pub fn with_batch_taken(&self) -> Run {
+        let taken = self.memory.as_ref().and_then(|m| m.llama).map(|l| l.settings.micro_batch);
+        let taken = taken.and_then(|tokens| u32::try_from(tokens).ok());
+        taken.map_or(self.run, |tokens| self.run.with_prefill_step(tokens))
+    }
+
     /// Looks for changes that help, with the estimator that it comes from.
     pub fn look_for_changes(&mut self, estimator: &Estimator<'_>) {
         let (Some(memory), Some(context)) = (&self.memory, self.context) else { return };
@@ -301,11 +315,7 @@ impl Prediction {
             all.push("the run of the vision tower: its time and its buffers".to_owned());
         }
         if self.memory.as_ref().is_some_and(|m| m.llama.is_some()) {
-            all.push(
-                "prompts that the server keeps in memory (llama.cpp's --cache-ram, 8192 MiB unless it is set to 0), \
-                 projectors, drafts"
-                    .to_owned(),
-            );
+            all.push("projectors, drafts".to_owned());
         }
         all
     }

@@ -1,12 +1,14 @@
 //! What a server does to memory beside the run: caches of earlier prompts that it keeps, and prompts that it reads at once.
 
-use super::estimator::Estimator;
-use super::memory::{AutoFit, CachePool, Memory};
+use super::estimator::{Estimator, SmallerChunk};
+use super::memory::{AutoFit, AutoFitRule, CachePool, Memory};
 use super::warning::Warning;
-use crate::engine::programs::Engines;
+use crate::engine::programs::{Engine, Engines};
+use crate::graph::cache::CacheKind;
 use crate::graph::towers::Loader;
 use crate::hardware::cap::CapKind;
 use crate::hardware::machine::Machine;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::llama_cpp::Layout;
 use crate::ledger::peak::PeakError;
 use crate::run::Version;
@@ -25,7 +27,13 @@ impl Estimator<'_> {
         let engine = &self.run().engine;
         let program = engine.program;
         if program.runs_gguf() {
-            return Ok(Vec::new());
+            let keeps = memory.llama.is_some_and(|l| l.host.most() > Bytes::ZERO);
+            let given = engine.prompt_cache.is_some_and(|given| given > Bytes::ZERO);
+            return Ok(if given && !keeps {
+                vec![Warning::KeepsNoPrompts(program)]
+            } else {
+                Vec::new()
+            });
         }
         if !program.is_mlx_server() {
             let given = engine.prompt_cache.is_some();
@@ -42,9 +50,34 @@ impl Estimator<'_> {
         if engine.parallel.is_none() && fit < reads {
             all.push(Warning::PromptsAtOnce { program, reads, fit });
         }
+        all.extend(self.kept_on_disk()?);
         all.extend(self.other_chunk());
+        all.extend(
+            self.near_guard(machine, memory.peak_interval_90[1])?.map(
+                |SmallerChunk { tokens, peak }| Warning::SmallerChunks { program, tokens, peak },
+            ),
+        );
         all.extend(self.own_room(machine, memory)?);
         Ok(all)
+    }
+
+    /// What the program keeps of the prompt on the SSD, where it does so by itself.
+    fn kept_on_disk(&self) -> Result<Option<Warning>, PeakError> {
+        let engine = &self.run().engine;
+        let row = Engines::embedded().ok().and_then(|all| all.row(engine.program));
+        let on_disk = |row: &&Engine| matches!(row.prompt_cache.as_deref(), Some("ssd" | "disk"));
+        let Some(row) = row.filter(on_disk) else { return Ok(None) };
+        let kinds = self.graph().cache_kinds();
+        let hybrid = kinds.iter().any(|kind| matches!(kind, CacheKind::Arrays(_)));
+        let block = row.block_tokens_hybrid.filter(|_| hybrid).or(row.block_tokens);
+        let Some((block, most)) = block.zip(row.prompt_cache_ssd_rule.clone()) else {
+            return Ok(None);
+        };
+        let blocks = self.run().work.context_tokens / block.max(1);
+        let growth = CacheGrowth::of(self.graph(), engine.prefill_step, 1, engine.kv)?;
+        let bytes = Bytes(if blocks == 0 { 0 } else { growth.bytes(blocks * block)? });
+        let program = engine.program;
+        Ok(Some(Warning::KeptOnDisk { program, block, blocks, bytes, most }))
     }
 
     /// A larger chunk that versions of the program read prompts of such a model in.
@@ -56,6 +89,19 @@ impl Estimator<'_> {
         let longer =
             tokens > engine.prefill_step && self.run().work.context_tokens > engine.prefill_step;
         longer.then_some(Warning::OtherChunk { program: engine.program, tokens })
+    }
+
+    /// The chunks that the program chooses from when it fits the context, the largest first: its own and those below it,
+    /// where the version chooses.
+    fn steps_to_choose_from(&self) -> Vec<u32> {
+        let engine = &self.run().engine;
+        let row = Engines::embedded().ok().and_then(|all| all.row(engine.program));
+        let since =
+            row.and_then(|r| r.context_autofit_steps_from.as_ref()?.parse::<Version>().ok());
+        let chooses = since.zip(engine.version).is_none_or(|(since, v)| !v.is_day() || v >= since);
+        let smaller = row.map_or(&[][..], |r| &r.context_autofit_steps).iter().copied();
+        let smaller = smaller.filter(|&step| chooses && step < engine.prefill_step);
+        std::iter::once(engine.prefill_step).chain(smaller).collect()
     }
 
     /// How the program sizes the room for caches itself, where it does.
@@ -71,12 +117,15 @@ impl Estimator<'_> {
                 return Ok(None);
             }
             let layout = Layout::of(graph)?;
-            let free = row.context_autofit_without_scores.iter().any(|t| t == graph.model_type());
+            let without_scores =
+                row.context_autofit_without_scores.iter().any(|t| t == graph.model_type());
+            let steps = self.steps_to_choose_from();
+            let rule = AutoFitRule { steps: &steps, reserve_gib: reserve, without_scores };
             return Ok(Some(Warning::AutoFit(AutoFit::of(
                 &layout,
                 (weights, graph.max_context()),
-                (machine.gpu_limit.bytes, reserve),
-                (engine.prefill_step, free),
+                (machine.gpu_limit.bytes, u64::from(self.run().work.context_tokens)),
+                rule,
             ))));
         }
         if engine.cap.is_some_and(|cap| cap.kind == CapKind::Reserves) {

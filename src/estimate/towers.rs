@@ -14,7 +14,8 @@ use crate::run::{Images, Program, Run};
 use crate::units::Bytes;
 
 /// Whether a program loads the towers of a model (`vision_tower` in `data/engines.toml`).
-fn loads_towers(program: Program) -> bool {
+#[must_use]
+pub fn loads_towers(program: Program) -> bool {
     let engines = Engines::embedded().ok();
     let engine = engines.and_then(|e| e.get(program.name()));
     engine.and_then(|e| e.vision_tower).unwrap_or(false)

@@ -1,8 +1,10 @@
 //! Fine-tuning on a machine: peak memory with its parts and a verdict, speed with its interval.
 
+use super::basis::{Basis, BasisError, Timed};
 use super::estimator::Estimator;
 use super::memory::{Judgment, Need, RUNTIME_BYTES, default_reserve};
 use super::widening::{self, Widening};
+use crate::calibration::Fidelity;
 use crate::engine::programs;
 use crate::graph::Graph;
 use crate::graph::training::{FineTuning, Loss, TrainedAttention};
@@ -12,6 +14,7 @@ use crate::ledger::training::{TrainingError, TrainingLedger, replay};
 use crate::roofline::Silicon;
 use crate::roofline::training::{HALF_WIDTH_90, TrainingTime, TrainingWork};
 use crate::run::Version;
+use crate::stats::Z90;
 use crate::units::Bytes;
 use rayon::prelude::*;
 
@@ -19,7 +22,7 @@ use rayon::prelude::*;
 /// 0.25 and later (data/training.csv).
 const PEAK_WIDTH: f64 = 0.017;
 /// Share of the 90 % interval of the logarithm that the 80 % interval has, of a normal distribution.
-const OF_80: f64 = 0.779;
+pub const OF_80: f64 = 0.779;
 
 /// What fine-tuning takes on a machine.
 #[derive(Clone, Debug)]
@@ -45,9 +48,30 @@ pub struct TrainingSpeed {
     pub batch_tokens: f64,
     /// Why the interval is wider than that of the runs that were fitted.
     pub widenings: Vec<Widening>,
+    /// How close what it rests on is to the run.
+    pub fidelity: Fidelity,
+    /// What it rests on, in words.
+    pub basis: String,
 }
 
+/// What speeds rest on that no timing stands behind.
+const BY_LAW: &str = "work of the step by the law of published runs";
+
 impl TrainingSpeed {
+    /// The speed of batches whose time was measured here, or follows from what was.
+    #[must_use]
+    pub fn timed(timed: Timed, batch_tokens: f64, fidelity: Fidelity, basis: String) -> Self {
+        let half = Z90 * timed.log_error;
+        Self {
+            seconds_per_iteration: timed.seconds,
+            seconds_interval_90: [timed.seconds * (-half).exp(), timed.seconds * half.exp()],
+            batch_tokens,
+            widenings: Vec::new(),
+            fidelity,
+            basis,
+        }
+    }
+
     /// Tokens per second of batches without padding, and where they will be eight and nine times out of ten.
     #[must_use]
     pub fn tokens_per_s(&self) -> (f64, [f64; 2], [f64; 2]) {
@@ -99,6 +123,18 @@ pub fn peaks(
     Ok((ledger, low))
 }
 
+/// The same without the least: the peak that a run has to find room for.
+///
+/// # Errors
+/// As [`peaks`].
+pub fn highest_peak(
+    graph: &Graph,
+    options: &FineTuning,
+    gpu: Gpu,
+) -> Result<TrainingLedger, TrainingError> {
+    replay(graph, &by_version(options, gpu.mlx).0, gpu)
+}
+
 /// Where nine of ten measured peaks lie.
 #[must_use]
 pub fn peak_interval(low: u64, high: u64) -> [Bytes; 2] {
@@ -119,6 +155,22 @@ impl Estimator<'_> {
         let gpu = super::gpu(&self.granted(machine), &self.run().engine);
         let found = peaks(self.graph(), options, gpu)?;
         Ok(self.judged(machine, options, found))
+    }
+
+    /// The same for a search: the interval of the peak ends where it does, and begins at the highest that it may be, so that
+    /// whether the run fits is the same and whether it surely does not is not said.
+    ///
+    /// # Errors
+    /// When mlx-lm refuses the run or cannot differentiate the model.
+    pub fn fine_tuning_at_most(
+        &self,
+        machine: &Machine,
+        options: &FineTuning,
+    ) -> Result<TrainingEstimate, TrainingError> {
+        let gpu = super::gpu(&self.granted(machine), &self.run().engine);
+        let ledger = highest_peak(self.graph(), options, gpu)?;
+        let peak = ledger.peak_bytes;
+        Ok(self.judged(machine, options, (ledger, peak)))
     }
 
     /// The same where the longest batch has between `shortest` and `longest` tokens a sample, and those of the options are
@@ -164,6 +216,8 @@ impl Estimator<'_> {
             seconds_interval_90: [0, 1].map(|end| mean(&|s| s.seconds_interval_90[end])),
             batch_tokens: mean(&|s| s.batch_tokens),
             widenings: slowest.map_or_else(Vec::new, |(s, _)| s.widenings.clone()),
+            fidelity: slowest.map_or(Fidelity::Spec, |(s, _)| s.fidelity),
+            basis: slowest.map_or_else(String::new, |(s, _)| s.basis.clone()),
         })
     }
 
@@ -203,8 +257,32 @@ impl Estimator<'_> {
             weight_bytes: ledger.weight_bytes_read,
         };
         let batch_tokens = f64::from(options.batch) * f64::from(options.tokens);
-        let speed = self.training_speed(&machine, work, batch_tokens);
+        // What kernel times say nothing of falls back to specifications; who asks for them is told why before.
+        let timed = self.by_kernels(Some(&machine), options).ok().flatten();
+        let speed = match timed {
+            Some((timed, basis)) => {
+                TrainingSpeed::timed(timed, batch_tokens, Fidelity::Calibrated, basis)
+            }
+            None => self.training_speed(&machine, work, batch_tokens),
+        };
         TrainingEstimate { ledger, peak_interval_90, judgment, speed }
+    }
+
+    /// The time of an iteration from kernels that were timed, and what that rests on; `None` where the estimate rests on
+    /// something else, or the profile lacks a class of kernels.
+    ///
+    /// # Errors
+    /// When the timings say nothing about the machine.
+    pub fn by_kernels(
+        &self,
+        machine: Option<&Machine>,
+        options: &FineTuning,
+    ) -> Result<Option<(Timed, String)>, BasisError> {
+        let (Basis::Kernels(kernels) | Basis::Layers(_, Some(kernels))) = &self.basis else {
+            return Ok(None);
+        };
+        let (options, _) = by_version(options, self.run().engine.mlx.taken);
+        kernels.training(self.model, &options, machine)
     }
 
     /// The speed on a machine: over its bins where it may have several.
@@ -234,6 +312,8 @@ impl Estimator<'_> {
             seconds_interval_90,
             batch_tokens,
             widenings,
+            fidelity: Fidelity::Spec,
+            basis: BY_LAW.to_owned(),
         }
     }
 
@@ -249,6 +329,8 @@ impl Estimator<'_> {
             seconds_interval_90: [seconds * (-half).exp(), seconds * half.exp()],
             batch_tokens,
             widenings,
+            fidelity: Fidelity::Spec,
+            basis: BY_LAW.to_owned(),
         }
     }
 }

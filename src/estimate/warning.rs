@@ -26,6 +26,15 @@ pub enum Warning {
     },
     /// Nothing is known of the program but its name.
     UnlistedProgram(Program),
+    /// A version is older or newer than all that are listed.
+    UnlistedVersion {
+        /// The program, or MLX.
+        name: String,
+        /// The version.
+        version: Version,
+        /// The nearest version that is listed, whose rules are taken.
+        nearest: Version,
+    },
     /// Which MLX the program runs on is not known.
     MlxVersion(Box<EngineSetup>),
     /// Another version of MLX that the program supports needs another peak, beyond the interval.
@@ -50,6 +59,19 @@ pub enum Warning {
         /// What they come to where each is as long as the run.
         bytes: Bytes,
     },
+    /// The program keeps earlier prompts on the SSD.
+    KeptOnDisk {
+        /// The program.
+        program: Program,
+        /// Tokens of a block.
+        block: u32,
+        /// Whole blocks of the prompt, and their bytes.
+        blocks: u32,
+        /// Bytes of the blocks.
+        bytes: Bytes,
+        /// How much it takes at most.
+        most: String,
+    },
     /// More memory was given to the caches of earlier prompts than the program has use for: it keeps none.
     KeepsNoPrompts(Program),
     /// Fewer prompts of this length fit at once than the program reads.
@@ -67,6 +89,15 @@ pub enum Warning {
         program: Program,
         /// Tokens of a chunk in some versions.
         tokens: u32,
+    },
+    /// Near its own limit the program reads prompts in smaller chunks.
+    SmallerChunks {
+        /// The program.
+        program: Program,
+        /// Tokens of the smallest chunk.
+        tokens: u32,
+        /// The peak with it.
+        peak: Bytes,
     },
     /// The program fits the context itself.
     AutoFit(AutoFit),
@@ -109,6 +140,13 @@ impl fmt::Display for Warning {
                     "nothing is known of the program '{program}' (--engine): taken as {like}, with wide intervals"
                 )
             }
+            Self::UnlistedVersion { name, version, nearest } => {
+                let how = if version < nearest { "older" } else { "newer" };
+                write!(
+                    f,
+                    "{name} {version} is {how} than any that is known here: the rules of {nearest} are taken"
+                )
+            }
             Self::MlxVersion(engine) => {
                 let [oldest, newest] = engine.mlx.range;
                 write!(
@@ -149,6 +187,11 @@ impl fmt::Display for Warning {
                      which the upper ends of memory hold (--prompt-cache SIZE)"
                 )
             }
+            Self::KeptOnDisk { program, block, blocks, bytes, most } => write!(
+                f,
+                "{program} keeps earlier prompts on the SSD, not in memory, in blocks of {block} tokens: of this prompt {blocks}, \
+                 {bytes}; at most {most}"
+            ),
             Self::KeepsNoPrompts(program) => write!(
                 f,
                 "--prompt-cache is left out: {program} keeps no caches of earlier prompts in memory"
@@ -163,10 +206,15 @@ impl fmt::Display for Warning {
                 "versions of {program} read prompts of models with a tower in chunks of {tokens}, which need more memory where \
                  attention builds scores (--prefill-step {tokens} predicts them)"
             ),
+            Self::SmallerChunks { program, tokens, peak } => write!(
+                f,
+                "so near its own limit {program} reads prompts in smaller chunks, down to {tokens} tokens, which takes longer: \
+                 with those the peak is {peak}, which the lower end of the interval holds"
+            ),
             Self::AutoFit(fit) => write!(
                 f,
                 "LM Studio sets the context itself where auto-fit is on: by its rule {} tokens here, where it estimates a peak of \
-                 {} of the {} that it allows, the working set less {} GiB{}",
+                 {} of the {} that it allows, the working set less {} GiB{}{}",
                 fit.tokens,
                 fit.peak,
                 fit.ceiling,
@@ -174,7 +222,8 @@ impl fmt::Display for Warning {
                 match fit.charges_scores {
                     true => "; it charges scores of attention that MLX may not build",
                     false => "",
-                }
+                },
+                fit.chunks_text()
             ),
             Self::CachePool(pool) => write!(
                 f,

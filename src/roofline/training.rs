@@ -1,19 +1,20 @@
 //! Time of a training iteration: matrix products, launches, and reads of weights.
 //!
 //! ```text
-//! t = FLOPs / (0.86 F) + kernels c + bytes of weights / (0.85 bandwidth)
+//! t = FLOPs / (0.955 F) + kernels c + bytes of weights / (0.85 bandwidth)
 //! ```
 //!
 //! `F` is the rate of dense products of prompts and `c` the time per launch of a decode step. The one number that was
-//! fitted on training runs is 0.86, on six published ones with a named chip (M1 Max, M3 Ultra, M4 Max, M4 Pro;
-//! data/training.csv): errors from 0 to +6 %.
+//! fitted on training runs is 0.955, on six published ones with a named chip (rows t006, t008, t037, t047, t115 and t116 of
+//! data/training.csv: M1 Max, M3 Ultra, M4 Max, M4 Pro, each as its largest bin that has the memory; 96 tokens are assumed for
+//! t037): errors from -9 to +11 %.
 
 use super::decode::DecodeLaw;
 use super::prefill::PrefillLaw;
 use super::silicon::Silicon;
 
 /// Share of the rate of prompts that products of training reach.
-const PRODUCTS: f64 = 0.86;
+const PRODUCTS: f64 = 0.955;
 /// Share of the bandwidth at which weights are read.
 const STREAM: f64 = 0.85;
 /// Half of the width of the 90 % interval of the logarithm: +-15 %.

@@ -8,6 +8,9 @@ use crate::units::Bytes;
 /// Tokens of a prefill chunk of `mlx_lm.generate` (`--prefill-step-size`).
 pub const PREFILL_STEP: u32 = 2048;
 
+/// Tokens that llama.cpp computes at once (`-ub`).
+pub const MICRO_BATCH: u32 = 512;
+
 /// Times that the caches of sequences which generate are in memory while another joins them: `extend` of mlx-lm's batched
 /// caches makes new arrays for all, beside the old ones.
 pub const JOINING: u64 = 2;
@@ -32,6 +35,8 @@ pub struct EngineSetup {
     pub prefill_step: u32,
     /// The same for models that are loaded with towers, where it is another one and none was asked for.
     pub step_with_towers: Option<u32>,
+    /// Tokens that llama.cpp computes at once (`-ub`), where they were asked for; `None` for the program's own.
+    pub micro_batch: Option<u32>,
     /// Whether every call of the model computes the logits of all its tokens, as mlx-lm did before 0.27.0.
     pub whole_logits: bool,
     /// Whether its caches are those of sequences that come and go: masks of attention are arrays then, and fewer kernels
@@ -116,6 +121,7 @@ impl Default for EngineSetup {
             macos: None,
             matrix_units: MatrixUnits::Auto,
             prefill_step: PREFILL_STEP,
+            micro_batch: None,
             step_with_towers: None,
             whole_logits: false,
             pads_sequences: false,
@@ -159,6 +165,17 @@ impl EngineSetup {
                 bytes: Some(given),
                 percent: None,
             },
+        }
+    }
+
+    /// Tokens that are read of a prompt at once: a chunk of MLX, or what llama.cpp computes at once (512 unless told
+    /// otherwise; Ollama takes more for long contexts).
+    #[must_use]
+    pub const fn chunk(&self) -> u32 {
+        match self.micro_batch {
+            Some(tokens) => tokens,
+            None if self.program.runs_gguf() => MICRO_BATCH,
+            None => self.prefill_step,
         }
     }
 

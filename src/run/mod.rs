@@ -17,7 +17,7 @@ mod work;
 
 pub use conditions::RunConditions;
 pub use draft::{Acceptance, BadAcceptance, BadDraftTokens, Draft, DraftTokens, Drafter};
-pub use engine::{EngineSetup, JOINING, MatrixUnits, MlxRelease, PREFILL_STEP};
+pub use engine::{EngineSetup, JOINING, MICRO_BATCH, MatrixUnits, MlxRelease, PREFILL_STEP};
 pub use file::{FormatOrigin, GgufBytes, ModelFile, PromptUse};
 pub use kept::KeptPrompts;
 pub use label::Label;
@@ -90,11 +90,13 @@ impl Run {
         Self { engine, ..self }
     }
 
-    /// The same run with prefill chunks of `prefill_step` tokens.
+    /// The same run with prefill chunks of `prefill_step` tokens; llama.cpp computes as many at once.
     #[must_use]
     pub const fn with_prefill_step(self, prefill_step: u32) -> Self {
+        let micro_batch = if self.engine.program.runs_gguf() { Some(prefill_step) } else { None };
         let step_with_towers = None;
-        Self { engine: EngineSetup { prefill_step, step_with_towers, ..self.engine }, ..self }
+        let engine = EngineSetup { prefill_step, step_with_towers, micro_batch, ..self.engine };
+        Self { engine, ..self }
     }
 
     /// The same run with another format of the cache.

@@ -101,7 +101,13 @@ fn leading_numbers(text: &str) -> Vec<u32> {
     let mut all = Vec::new();
     for part in text.split(if dashed { '-' } else { '.' }) {
         let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let Ok(number) = part[..digits].parse() else { break };
+        let Ok(number) = part[..digits].parse() else {
+            // What follows three numbers may be anything; in their place only a number is one.
+            if all.len() < 3 {
+                all.clear();
+            }
+            break;
+        };
         all.push(number);
         if digits < part.len() {
             break;
@@ -139,7 +145,7 @@ mod tests {
         ] {
             assert_eq!(v(text).to_string(), shown, "{text}");
         }
-        for text in ["", "b", "newest", "v", "10488", "4294967296.1"] {
+        for text in ["", "b", "newest", "v", "10488", "4294967296.1", "0.32.x", "0.x.1", "0.32."] {
             assert!(text.parse::<Version>().is_err(), "{text}");
         }
     }

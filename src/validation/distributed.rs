@@ -117,6 +117,7 @@ fn judged(
         interval_90,
         error: predicted / measured - 1.0,
         engine: column_name(m.engine),
+        engine_version: m.release(),
         size_class: size_class(weights),
         architecture: estimator.graph().model_type().to_owned(),
         context_class: context_class(estimator.run().work.context_tokens),

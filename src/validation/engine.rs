@@ -81,6 +81,62 @@ impl Measurement {
     }
 }
 
+impl Measurement {
+    /// The engine whose peak a row tells: `None` for programs on llama.cpp, for those that a row does not name, for those on MLX
+    /// Swift, which print 2^30 bytes as GB now and then, and for versions of MLX whose peaks are not replayed.
+    #[must_use]
+    pub fn engine_of_peak(&self) -> Option<EngineSetup> {
+        let text = self.engine_version.to_lowercase();
+        let in_process = || version_of(&text, "mlx-lm").is_some();
+        let engine = match self.engine {
+            stated if stated.runs_gguf() || stated == Program::MlxSwift => return None,
+            // Of a program with a rule for every version, none is taken for granted.
+            Program::MlxServer
+                if named(&text).is_some_and(|p| version_of(&text, p.name()).is_some()) =>
+            {
+                self.engine_setup()
+            }
+            // A harness of somebody's own around mlx-lm.
+            Program::MlxServer if in_process() => {
+                Self { engine: Program::MlxLm, ..self.clone() }.engine_setup()
+            }
+            Program::MlxServer => return None,
+            _ => self.engine_setup(),
+        };
+        let chunk = self.notes.split_once(CHUNK).and_then(|(_, rest)| {
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok().filter(|&n| n > 0)
+        });
+        let prefill_step = chunk.unwrap_or(engine.prefill_step);
+        let step_with_towers = engine.step_with_towers.filter(|_| chunk.is_none());
+        let engine = EngineSetup { prefill_step, step_with_towers, ..engine };
+        (engine.mlx.taken >= REPLAYED_SINCE).then_some(engine)
+    }
+
+    /// Program, version and MLX as far as the row states them: `mlx-lm 0.31.3, MLX 0.32.0`.
+    #[must_use]
+    pub fn release(&self) -> String {
+        let text = self.engine_version.to_lowercase();
+        let setup = self.engine_of_peak().unwrap_or_else(|| self.engine_setup());
+        let program = setup.program.name();
+        let version = version_of(&text, program).or_else(|| text.parse().ok());
+        stated_release(program, version, version_of(&text, "mlx"))
+    }
+}
+
+/// A program with its version and MLX's, as far as they are stated.
+pub(super) fn stated_release(
+    program: &str,
+    version: Option<Version>,
+    mlx: Option<Version>,
+) -> String {
+    let mlx = mlx.map_or_else(String::new, |v| format!(", MLX {v}"));
+    match version {
+        Some(version) => format!("{program} {version}{mlx}"),
+        None if mlx.is_empty() => format!("{program}, version not stated"),
+        None => format!("{program}{mlx}"),
+    }
+}
+
 /// The program that a text names as the server, or what it is called; mlx_lm.server where it names none.
 fn served_by(text: &str) -> Program {
     let first = || text.split_whitespace().next()?.trim_end_matches(',').parse().ok();
@@ -91,17 +147,14 @@ fn served_by(text: &str) -> Program {
 /// `data/engines.toml`).
 const LM_STUDIO_FLASH: &str = "2026-01";
 
-/// Peaks of older versions of MLX are not replayed: they let go of buffers by other rules, and mlx-lm of that time kept the
-/// head of some models twice.
-const REPLAYED_SINCE: Version = Version::new(0, 26, 0);
+/// Peaks of older versions of MLX are not replayed: they let go of buffers by other rules, and mlx-lm of that time (0.22)
+/// kept the head of Gemma 3 twice.
+const REPLAYED_SINCE: Version = Version::new(0, 25, 0);
+
+/// How remarks state the chunk of a prompt.
+const CHUNK: &str = "prefill step ";
 
 impl Measurement {
-    /// Whether the version of MLX is one whose peaks are replayed.
-    #[must_use]
-    pub fn has_replayed_peak(&self) -> bool {
-        self.engine_setup().mlx.taken >= REPLAYED_SINCE
-    }
-
     /// Whether a program on llama.cpp used flash attention for a type of model: Ollama by its version, or by the day of the
     /// publication where it is not stated; LM Studio by that day. llama.cpp's own rows are taken as they are.
     #[must_use]

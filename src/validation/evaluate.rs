@@ -32,17 +32,23 @@ pub enum MeasuredMetric {
     ClusterDecode,
     /// Prompt tokens per second of several Macs together.
     ClusterPrefill,
+    /// Peak memory of fine-tuning in bytes.
+    TrainingPeak,
+    /// Tokens in the loss per second of fine-tuning.
+    TrainingSpeed,
 }
 
 impl MeasuredMetric {
     /// All metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Decode,
         Self::Prefill,
         Self::PeakMemory,
         Self::Users,
         Self::ClusterDecode,
         Self::ClusterPrefill,
+        Self::TrainingPeak,
+        Self::TrainingSpeed,
     ];
 
     /// Name in JSON.
@@ -55,6 +61,8 @@ impl MeasuredMetric {
             Self::Users => "users",
             Self::ClusterDecode => "cluster_decode",
             Self::ClusterPrefill => "cluster_prefill",
+            Self::TrainingPeak => "training_peak",
+            Self::TrainingSpeed => "training_speed",
         }
     }
 }
@@ -78,6 +86,8 @@ pub struct Row {
     pub error: f64,
     /// Engine, as in the file.
     pub engine: &'static str,
+    /// Program and versions, as far as the row states them.
+    pub engine_version: String,
     /// Chip family.
     pub chip: String,
     /// Class of the weights' size.
@@ -111,6 +121,7 @@ impl Row {
     pub fn group(&self, grouping: &str) -> &str {
         match grouping {
             "engine" => self.engine,
+            "engine_version" => &self.engine_version,
             "chip" => &self.chip,
             "size_class" => self.size_class,
             "architecture" => &self.architecture,
@@ -121,8 +132,15 @@ impl Row {
 }
 
 /// Groupings of the summary.
-pub const GROUPINGS: [&str; 6] =
-    ["engine", "rate_kind", "chip", "size_class", "architecture", "context_class"];
+pub const GROUPINGS: [&str; 7] = [
+    "engine",
+    "engine_version",
+    "rate_kind",
+    "chip",
+    "size_class",
+    "architecture",
+    "context_class",
+];
 
 /// Which rows a prediction has not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -177,7 +195,8 @@ impl Validation {
         let mut rows = Vec::new();
         let mut skipped: Vec<(String, String)> =
             data.skipped.iter().map(|(m, reason)| (m.id.clone(), reason.clone())).collect();
-        let mut peaks = Peaks::new(tools.models, chips, tools.hardware.limits()?);
+        let with = (tools.models, tools.coefficients);
+        let mut peaks = Peaks::new(with, chips, tools.hardware.limits()?);
         for observed in &data.rows {
             let before = rows.len();
             let rates = Rates { data: &data, observed, tools, basis, held_out };
@@ -192,6 +211,13 @@ impl Validation {
         }
         let baselines = baseline_scores(&data);
         Ok(Self { basis, rows, skipped, baselines, direction: DirectionScore::default() })
+    }
+
+    /// Predictions of no rows.
+    #[must_use]
+    pub fn of_none(basis: FitBasis) -> Self {
+        let (rows, skipped, baselines) = (Vec::new(), Vec::new(), Vec::new());
+        Self { basis, rows, skipped, baselines, direction: DirectionScore::default() }
     }
 
     /// Rows of a metric that pass a test.
@@ -382,6 +408,7 @@ impl Rates<'_, '_> {
             interval_90,
             error,
             engine: column_name(o.row.engine),
+            engine_version: o.row.release(),
             chip: o.chip.clone(),
             size_class: size_class(self.data.features_of(o).weight_bytes),
             architecture: o.architecture.clone(),
@@ -430,6 +457,9 @@ impl Rates<'_, '_> {
             MeasuredMetric::Users => "a server with a batch generator of its own",
             MeasuredMetric::ClusterDecode | MeasuredMetric::ClusterPrefill => {
                 "another way of waiting between the Macs"
+            }
+            MeasuredMetric::TrainingPeak | MeasuredMetric::TrainingSpeed => {
+                "other lengths or versions than stated"
             }
         };
         text.to_owned()

@@ -22,7 +22,8 @@ pub fn column_name(program: Program) -> &'static str {
 }
 
 /// How far a row is to be trusted as a measurement of what its columns say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trust {
     /// Do not fit on it.
     Low,
@@ -154,10 +155,11 @@ impl Measurement {
         ["Air", "Neo", "iPad", "fanless"].iter().any(|word| self.machine.contains(word))
     }
 
-    /// Whether the peak is that of the process (RSS, `phys_footprint`) rather than MLX's own count.
+    /// Whether the peak is that of the process (RSS, `phys_footprint`, the `peak_ram_mb` of Rapid-MLX) rather than MLX's own
+    /// count.
     #[must_use]
     pub fn counts_process_memory(&self) -> bool {
-        ["RSS", "footprint"].iter().any(|word| self.notes.contains(word))
+        ["RSS", "footprint", "peak_ram"].iter().any(|word| self.notes.contains(word))
     }
 
     /// Whether the program is a llama.cpp of 2023 or 2024.

@@ -14,6 +14,7 @@ pub mod measurement;
 mod peaks;
 pub mod score;
 pub mod speculation;
+pub mod training;
 mod users;
 
 pub use evaluate::{FitBasis, MeasuredMetric, Tools, Validation};

@@ -118,6 +118,7 @@ fn judge(
         interval_90: [mean(3), mean(4)],
         error: predicted / measured - 1.0,
         engine: column_name(row.engine),
+        engine_version: row.release(),
         chip: chip.to_owned(),
         size_class: size_class(estimator.speed().map_or(0.0, |s| s.features().weight_bytes)),
         architecture: graph.model_type().to_owned(),

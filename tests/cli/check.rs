@@ -194,3 +194,115 @@ fn what_is_not_judged_on_a_cluster_is_no_plan_for_one() {
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(err.contains("rate: is judged on single Macs alone"), "{err}");
 }
+
+/// A session is judged by its longest turn and its longest wait, as `predict --session` has them.
+#[test]
+fn a_session_is_judged_by_its_hardest_turns() {
+    let session = "turns=12,system=6000,prompt=300,output=500,tool=1500";
+    let text = |more: &str| {
+        format!(
+            "macs = [\"m4max-40/64\"]\n[[workload]]\nname = \"agent\"\nmodel = \"qwen3-8b-4bit\"\n\
+             engine = \"mlx-lm-server\"\nprompt_cache = \"8GB\"\nsession = \"{session}\"\n{more}"
+        )
+    };
+    let (code, v) = plan(&text("min_tok_s = 10\nmax_ttft_s = 60\n"));
+    assert_eq!(code, 0, "{v:#}");
+    let w = &v["macs"][0]["workloads"][0];
+    let (_, s) = json(&format!(
+        "predict --model qwen3-8b-4bit --mac m4max-40/64 --engine mlx-lm-server --prompt-cache 8GB \
+         --session {session}"
+    ));
+    let turns = s["turns"].as_array().expect("turns");
+    let waits = turns.iter().filter_map(|t| t["ttft_warm_s"].as_f64());
+    let requirement = |kind: &str| {
+        let all = w["requirements"].as_array().expect("requirements");
+        all.iter().find(|r| r["kind"] == kind).expect("asked for").clone()
+    };
+    assert_eq!(requirement("ttft")["predicted"].as_f64(), waits.reduce(f64::max));
+    let last = turns.last().expect("a turn");
+    let total = last["depth_tokens"].as_f64().expect("tokens") + 500.0;
+    assert_eq!(requirement("context")["predicted"].as_f64(), Some(total));
+    assert_eq!(w["session"]["turns"], 12);
+    assert_eq!(w["request"]["context_tokens"], last["depth_tokens"]);
+    // A turn that waits too long fails it, and no shorter prompt is offered for a session.
+    let (code, v) = plan(&text("max_ttft_s = 0.5\n"));
+    assert_eq!(code, 1, "{v:#}");
+    let changes = v["macs"][0]["workloads"][0]["changes"].as_array().expect("changes");
+    assert!(changes.iter().all(|c| c["change"] != "context" && c["change"] != "users"));
+    for (key, part) in
+        [("context = 4096", "context"), ("users = 2", "users"), ("rate = 0.1", "rate")]
+    {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("plan.toml");
+        std::fs::write(&path, text(&format!("{key}\n"))).expect("written");
+        let (code, _, err) = run(&format!("check {}", path.display()));
+        assert!(
+            code == 2 && err.contains(part) && err.contains("does not go with session"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn fine_tuning_is_planned_as_finetune_sizes_it() {
+    let (code, v) = json(&example("finetune"));
+    let mac = &v["macs"][0];
+    let (adapters, long) = (&mac["fine_tunings"][0], &mac["fine_tunings"][1]);
+    assert_eq!(
+        (adapters["name"].as_str(), adapters["outcome"].as_str()),
+        (Some("adapters"), Some("pass"))
+    );
+    let kinds: Vec<&str> = adapters["requirements"]
+        .as_array()
+        .expect("requirements")
+        .iter()
+        .filter_map(|r| r["kind"].as_str())
+        .collect();
+    assert_eq!(kinds, ["memory", "tok_s", "hours"]);
+    let (_, f) = json("finetune --model qwen3-8b-4bit --mac m4pro-20/48");
+    assert_eq!(long["peak_bytes"], f["memory"]["peak_bytes"]);
+    assert_eq!(long["tokens_per_s"], f["speed"]["tokens_per_s"]);
+    // What finetune says about the limits, check says too, and so it does of the changes.
+    assert_eq!(f["memory"]["fits"], "no");
+    assert_eq!((code, long["outcome"].as_str()), (1, Some("fail")));
+    assert_eq!(long["changes"][0]["keys"], "grad_checkpoint = true", "{long:#}");
+}
+
+#[test]
+fn fine_tuning_alone_is_a_plan_and_its_mistakes_have_places() {
+    let one = "macs = [\"m4max-40/64\"]\n[finetune]\nmodel = \"qwen3-0.6b-4bit\"\nlongest = 200\n";
+    let (code, v) = plan(one);
+    assert_eq!(code, 0, "{v:#}");
+    for (more, part) in [
+        ("num_layers = 99", "this model has 28"),
+        ("optimizer = \"lion\"", "\"adafactor\""),
+        ("keys = [\"mlp\"]", "names no matrix"),
+        ("engine = \"ollama\"", "only mlx-lm"),
+        ("batchsize = 4", "did you mean \"batch_size\"?"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("plan.toml");
+        std::fs::write(&path, format!("{one}{more}\n")).expect("written");
+        let (code, _, err) = run(&format!("check {}", path.display()));
+        assert!(code == 2 && err.contains("plan.toml:") && err.contains(part), "{more}: {err}");
+    }
+}
+
+#[test]
+fn together_counts_fine_tuning_too() {
+    let text =
+        std::fs::read_to_string(format!("{}/examples/finetune.toml", env!("CARGO_MANIFEST_DIR")));
+    let text = text.expect("readable").replace("macs =", "resident = \"together\"\nmacs =");
+    let (code, v) = plan(&text);
+    assert_eq!(code, 1);
+    let mac = &v["macs"][0];
+    let whole = mac["together"]["predicted"].as_f64().expect("bytes");
+    let of = |list: &str| -> f64 {
+        let all = mac[list].as_array().expect("a list").iter();
+        all.filter_map(|w| w["peak_bytes"].as_f64().or(w["memory"]["peak_bytes"].as_f64())).sum()
+    };
+    let sum = of("workloads") + of("fine_tunings");
+    assert!(whole >= sum && whole < sum + 2e9, "{whole} of {sum}");
+    let changes = mac["together_changes"].as_array().expect("changes");
+    assert!(changes.iter().any(|c| c["change"] == "leave_out" && c["workload"] == "long samples"));
+}

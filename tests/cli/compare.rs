@@ -145,3 +145,37 @@ fn what_several_macs_cannot_do_has_its_reason() {
     let (code, _, err) = run("compare --model qwen3-8b-4bit --mac m4-10/32 --link ring");
     assert!(code == 2 && err.contains("--cluster"), "{err}");
 }
+
+#[test]
+fn choices_of_fine_tuning_are_varied_in_words() {
+    let of = |what: &str| {
+        json(&format!(
+            "compare --model qwen3-0.6b-4bit --mac m4max-40/64 --max-seq-length 513 --vary {what}"
+        ))
+    };
+    let (code, v) = of("checkpoint");
+    assert_eq!((code, v["schema"].as_str()), (0, Some("mlxplan.variants/1")));
+    assert_eq!(v["varied"], "checkpoint");
+    let answer = v["answer"][0].as_str().expect("words");
+    assert!(answer.starts_with("Is --grad-checkpoint worth it? not needed"), "{answer}");
+    let peak = |i: usize| v["rows"][i]["peak_bytes"].as_u64().expect("bytes");
+    assert!(peak(1) < peak(0));
+    let flops = |i: usize| v["rows"][i]["training"]["flops_per_iteration"].as_u64();
+    assert!(flops(1) > flops(0));
+    let (_, f) = json("finetune --model qwen3-0.6b-4bit --mac m4max-40/64 --max-seq-length 513");
+    assert_eq!(v["rows"][0]["peak_bytes"], f["memory"]["peak_bytes"]);
+    assert_eq!(v["rows"][0]["tokens_per_s"], f["speed"]["tokens_per_s"]);
+    let (_, v) = of("layers");
+    let names: Vec<&str> =
+        v["rows"].as_array().expect("rows").iter().filter_map(|r| r["name"].as_str()).collect();
+    assert_eq!(names, ["4", "8", "16", "all 28"]);
+    let (_, v) = of("batch");
+    assert_eq!(v["rows"].as_array().map(Vec::len), Some(5));
+    assert_eq!(v["training"]["seq_tokens"], 512);
+}
+
+#[test]
+fn options_of_fine_tuning_need_what_they_are_for() {
+    let (code, _, err) = run("compare --model qwen3-0.6b-4bit --mac m4max-40/64 --rank 16");
+    assert!(code == 2 && err.contains("--vary checkpoint, layers or batch"), "{err}");
+}

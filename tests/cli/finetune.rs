@@ -34,6 +34,8 @@ fn what_mlx_lm_refuses_is_refused_with_a_way_out() {
         ("--num-layers 99", "this model has 28"),
         ("--fine-tune-type full", "16 bit"),
         ("--keys self_attn.wrong", "no module"),
+        ("--keys self_attn", "names no matrix"),
+        ("--keys input_layernorm", "names no matrix"),
         ("--engine ollama", "only mlx-lm"),
     ] {
         let (code, out, err) = run(&format!("{QWEN} {arguments}"));
@@ -190,4 +192,12 @@ fn data_that_cannot_be_trained_on_are_refused() {
     let (code, _, err) = run(&format!("{QWEN} --data {path}/missing"));
     assert_eq!(code, 2);
     assert!(err.contains("wants a folder with train.jsonl"), "{err}");
+}
+
+#[test]
+fn keys_that_are_skipped_in_silence_are_named() {
+    let (code, v) = json(&format!("{QWEN} --keys self_attn.q_proj,self_attn.qq_proj"));
+    assert_eq!(code, 0);
+    let warnings = v["warnings"].to_string();
+    assert!(warnings.contains("in silence: self_attn.qq_proj; it has"), "{warnings}");
 }

@@ -14,6 +14,7 @@ fn a_plot_is_svg_with_what_it_shows() {
         ("cluster", ["split by tensors", "Macs"]),
         ("price", ["USD", "front"]),
         ("roofline", ["operations per byte", "prefill, predicted"]),
+        ("finetune", ["tokens of a sample", "batch 4, checkpointing"]),
     ] {
         let (code, svg, err) = run(&format!("{CASE} --plot {kind}"));
         assert_eq!(code, 0, "{kind}: {err}");
@@ -30,7 +31,7 @@ fn the_page_stands_alone_and_says_what_predict_says() {
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
     let html = std::fs::read_to_string(&path).expect("written");
     assert!(html.starts_with("<!DOCTYPE html>") && html.trim_end().ends_with("</html>"));
-    assert_eq!(html.matches("<figure>").count(), 7);
+    assert_eq!(html.matches("<figure>").count(), 8);
     assert_eq!(html.matches("<table>").count(), 2);
     for word in ["src=", "@import", "url(", "href=\"http"] {
         assert!(!html.contains(word), "{word}");

@@ -30,7 +30,7 @@ fn names_are_used_once() {
 }
 
 /// A command for every schema that can be had without MLX, and a second one where an answer has optional parts.
-const COMMANDS: [&str; 38] = [
+const COMMANDS: [&str; 41] = [
     "probe --from tests/fixtures/probe/m4pro-20-64gb.txt",
     "probe --from tests/fixtures/probe/vm-github-m1.txt",
     "models qwen3",
@@ -45,6 +45,9 @@ const COMMANDS: [&str; 38] = [
     "check examples/chat-server.toml",
     "check examples/agents.toml",
     "check examples/too-much.toml",
+    "check examples/finetune.toml",
+    "compare --model qwen3-0.6b-4bit --mac m4max-40/64 --vary layers",
+    "validate --against data/training.csv",
     "audit examples/claims-r3.toml",
     "audit tests/fixtures/cli/measurements.csv",
     "calibrate --list",

@@ -16,5 +16,9 @@ mod real;
 mod scenarios;
 #[path = "../common/schema.rs"]
 mod schema;
+#[cfg(feature = "mlx")]
+mod settings;
 #[path = "../common/signals.rs"]
 mod signals;
+#[cfg(feature = "mlx")]
+mod training;

@@ -6,15 +6,9 @@ use crate::cli::{bench, json, stderr, stdout};
 use mlxplan::bench::http::{Address, Limits, Server};
 use mlxplan::bench::tokenizer::LocalTokenizer;
 use mlxplan::bench::{Counts, Generation, Prompt};
-use mlxplan::graph::Graph;
-use mlxplan::ledger::llama_cpp::{
-    KvType, Layout, LlamaBuffers, LlamaRelease, LlamaSettings, cpu_compute_bytes,
-};
-use mlxplan::model::DType;
-use mlxplan::model::source::ModelSource;
 use mlxplan::versions::MLX_LM;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +18,7 @@ use std::time::{Duration, Instant};
 /// The engines would slow each other down.
 static ALONE: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -37,16 +31,16 @@ pub fn brought(path: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn mlx_model() -> String {
+pub fn mlx_model() -> String {
     brought("models/SmolLM2-135M-Instruct-4bit")
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A server that ends with the test.
-struct Served {
+pub struct Served {
     child: Child,
     address: String,
 }
@@ -58,7 +52,7 @@ impl Drop for Served {
     }
 }
 
-fn serve(command: &[String], port: u16) -> Served {
+pub fn serve(command: &[String], port: u16) -> Served {
     let child = Command::new(&command[0])
         .args(&command[1..])
         .stdout(Stdio::null())
@@ -153,67 +147,6 @@ fn mlx_and_gguf_are_compared_over_real_servers() {
     let own = number(&b["metrics"]["own_decode_tokens_per_s"]["median"]);
     let ours = number(&b["metrics"]["decode_tokens_per_s"]["median"]);
     assert!((0.5..2.0).contains(&(own / ours)), "{own} {ours}");
-}
-
-/// The real server takes the options that `recommend --for mlx-lm-server` names.
-#[test]
-fn mlx_lm_server_takes_the_settings_that_are_recommended() {
-    let _alone = alone();
-    let port = free_port();
-    let options = "--prefill-step-size 2048 --decode-concurrency 1 --prompt-concurrency 1 \
-                   --prompt-cache-bytes 4000000000 --kv-bits 8 --kv-group-size 64 --quantized-kv-start 0";
-    let mut command = vec![brought("venv/bin/mlx_lm.server"), "--model".to_owned(), mlx_model()];
-    command.extend(["--port".to_owned(), port.to_string()]);
-    command.extend(options.split_whitespace().map(str::to_owned));
-    drop(serve(&command, port));
-}
-
-/// What llama.cpp prints of its buffers is what is predicted of them, within 2 %.
-#[test]
-fn llama_cpps_buffers_are_as_predicted() {
-    let _alone = alone();
-    let command = [&llama_command(free_port())[..], &["4".to_owned()]].concat();
-    let mut child = Command::new(&command[0])
-        .args(&command[1..])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let log = BufReader::new(child.stderr.take().unwrap());
-    let printed: Vec<String> =
-        log.lines().map_while(Result::ok).take_while(|l| !l.contains("graph: nodes")).collect();
-    let _ = child.kill();
-    let _ = child.wait();
-    let mib = |what: &str| -> f64 {
-        let line =
-            printed.iter().find(|l| l.contains(what)).unwrap_or_else(|| panic!("{printed:#?}"));
-        let after = line.rsplit('=').next().unwrap();
-        after.trim().trim_end_matches("MiB").trim().parse().unwrap()
-    };
-    let file = brought("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let source = ModelSource::from_gguf(Path::new(&file)).unwrap();
-    let graph = Graph::new(source.config.as_ref().unwrap(), DType::F16).unwrap();
-    let layout = Layout::of(&graph).unwrap();
-    let settings = LlamaSettings {
-        context: 2048,
-        slots: 2,
-        unified: true,
-        micro_batch: 512,
-        flash: true,
-        kv: [KvType::F16; 2],
-        all_logits: false,
-        release: LlamaRelease::NEWEST,
-    };
-    let weights = source.gguf.as_ref().unwrap().total_bytes();
-    let predicted = LlamaBuffers::of(&layout, weights, &settings);
-    let near = |bytes: u64, what: &str| {
-        let (predicted, printed) = (bytes as f64 / 1_048_576.0, mib(what));
-        assert!((predicted / printed - 1.0).abs() < 0.02, "{what}: {predicted} for {printed}");
-    };
-    near(predicted.weights_bytes, "model buffer size");
-    near(predicted.kv_bytes, "KV buffer size");
-    near(cpu_compute_bytes(&layout, &settings), "compute buffer size");
-    near(predicted.output_bytes, "output buffer size");
 }
 
 #[test]

@@ -46,15 +46,20 @@ def build(folder):
     return model
 
 
-for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
-    try:
-        model = build(folder)
-        cache = make_prompt_cache(model)
-        out = []
-        for ids in json.loads((folder / "tokens.json").read_text()):
-            logits = model(mx.array([ids]), cache=cache)
-            mx.eval(logits)
-            out.append(np.array(logits.astype(mx.float32)).reshape(-1))
-        np.concatenate(out).tofile(folder / "want.bin")
-    except Exception as error:
-        (folder / "error.txt").write_text(f"{type(error).__name__}: {error}")
+def main():
+    for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+        try:
+            model = build(folder)
+            cache = make_prompt_cache(model)
+            out = []
+            for ids in json.loads((folder / "tokens.json").read_text()):
+                logits = model(mx.array([ids]), cache=cache)
+                mx.eval(logits)
+                out.append(np.array(logits.astype(mx.float32)).reshape(-1))
+            np.concatenate(out).tofile(folder / "want.bin")
+        except Exception as error:
+            (folder / "error.txt").write_text(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

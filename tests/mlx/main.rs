@@ -10,3 +10,4 @@ mod schema;
 #[path = "../common/signals.rs"]
 mod signals;
 mod smollm2;
+mod training;

@@ -1,6 +1,10 @@
 """Fine-tuning runs as vectors for `tests/conformance/training.rs`.
 
     python training_vectors.py MODELS.json OUT.json [FILTER]
+    python training_vectors.py --mixed SEED OUT.json [FILTER]
+
+With --mixed, every family gets a random configuration and every option is drawn by itself: what is trained, which modules
+(of those that the model has), rank, layers, optimizer, checkpointing, accumulation, batch, lengths, versions, format.
 
 Every case is a configuration (of a model of the catalog by its id, or a random one of a family), a scheme, and the
 options of `mlx_lm.lora`; the answer is that of the oracle's command `train`, or null where mlx-lm refuses. FILTER keeps
@@ -86,12 +90,59 @@ def random_cases():
             yield f"{family}_{seed}", config, dice.choice(SCHEMES), options, dice.choice("gsd"), dice.random() < 0.2
 
 
+FORMATS = [
+    *["bf16"] * 4, *["affine_4_g64"] * 3, "affine_2_g64", "affine_3_g64", "affine_5_g64", "affine_6_g64", "affine_8_g64",
+    "affine_4_g32", "affine_4_g128", "affine_8_g32", "mxfp4", "nvfp4", "mxfp8", "mixed_2_6", "mixed_3_4", "mixed_3_6",
+    "mixed_4_6", "mxfp4_q8",
+]  # fmt: skip
+
+
+def modules_of(config, scheme):
+    """The paths that `lora_parameters.keys` can name: of matrices in blocks relative to them, of others whole."""
+    model = sizes.load(config, scheme)
+    kinds = ("Linear", "SwitchLinear", "Embedding")
+    named = [n for n, m in model.named_modules() if type(m).__name__.removeprefix("Quantized") in kinds]
+    prefix = next(n for n, m in model.named_modules() if m is model.layers[0])[:-1]
+    inside = {n[len(prefix) :].split(".", 1)[1] for n in named if n.startswith(prefix)}
+    return sorted(inside), [n for n in named if not n.startswith(prefix)]
+
+
+def mixed_cases(seed):
+    """Every family once, with every option drawn by itself."""
+    for family in sorted(randomcfg.FAMILIES):
+        dice = random.Random(f"mixed {family} {seed}")
+        config = randomcfg.random_config(family, 1000 + seed)
+        kind = dice.choice(["lora"] * 5 + ["dora", "dora", "full", "full", "full"])
+        scheme = "bf16" if kind == "full" and dice.random() < 0.9 else dice.choice(FORMATS)
+        options = {"longest": dice.choice([4, 20, 63, 64, 65, 90, 130, 200, 333, 500]), "fine_tune_type": kind}
+        options |= {"batch_size": dice.choice([1, 1, 2, 3, 4]), "num_layers": dice.choice([-1, -1, 0, 1, 2, 3])}
+        options |= {"optimizer": dice.choice(list(train.OPTIMIZERS)), "rank": dice.choice([1, 2, 4, 8, 8, 16, 64])}
+        options |= {"grad_checkpoint": dice.random() < 0.35, "grad_accumulation_steps": dice.choice([1, 1, 1, 2, 3, 5])}
+        options |= {"loss": dice.choice(["fused"] * 3 + ["bf16", "bf16", "float32"])}
+        options |= {"attention": "fused" if options["loss"] == "float32" and dice.random() < 0.7 else "unfused"}
+        if dice.random() < 0.25:
+            options["max_seq_length"] = dice.choice([64, 65, 100, 257])
+        if kind != "full" and dice.random() < 0.4:
+            try:
+                inside, outside = modules_of(config, scheme)
+            except (ValueError, RuntimeError) as e:
+                print(family, scheme, e, file=sys.stderr)
+                continue
+            options["keys"] = dice.sample(inside, min(len(inside), dice.choice([1, 2, 3])))
+            options["keys"] += [m for m in outside if dice.random() < 0.3]
+        yield f"{family}_{1000 + seed}", config, scheme, options, dice.choice("gsd"), dice.random() < 0.2
+
+
 def main() -> None:
-    models, out = sys.argv[1:3]
-    only = sys.argv[3] if len(sys.argv) > 3 else ""
-    known = {m["id"]: m for m in json.load(open(models))["models"]}
-    cases = [(name, known[name]["config"] if name in known else None, *rest) for name, *rest in REAL]
-    cases += list(random_cases())
+    mixed = sys.argv[1] == "--mixed"
+    source, out = sys.argv[2 if mixed else 1 :][:2]
+    only = (sys.argv[3 + mixed :] or [""])[0]
+    known = {} if mixed else {m["id"]: m for m in json.load(open(source))["models"]}
+    if mixed:
+        cases = list(mixed_cases(int(source)))
+    else:
+        cases = [(name, known[name]["config"] if name in known else None, *rest) for name, *rest in REAL]
+        cases += list(random_cases())
     rows = json.load(open(out)) if os.path.exists(out) else []
     made = {(r["model"], r["scheme"], json.dumps(r["options"])) for r in rows}
     for name, config, scheme, options, arch, nax in cases:

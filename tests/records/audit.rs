@@ -100,6 +100,24 @@ fn the_wrong_claims_of_r3_are_caught() {
     );
 }
 
+/// The run behind the headline is reproduced: which matrices, what batch, and that its rate is training.
+#[test]
+fn the_training_of_r3_is_explained() {
+    let (json, _) = audit("examples/claims-r3.toml");
+    let of = |rule: &str| {
+        let all = json["explained"].as_array().expect("a list").iter();
+        let found = all.filter(|e| e["rule"] == rule).map(|e| e["text"].to_string()).next();
+        found.unwrap_or_else(|| panic!("{rule}: {json:#}"))
+    };
+    let parameters = of("training-parameters");
+    assert!(
+        parameters.contains("self_attn.q_proj and self_attn.v_proj of the last 16"),
+        "{parameters}"
+    );
+    assert!(of("training-peak").contains("4 x 64 tokens (2.88 GB)"), "{}", of("training-peak"));
+    assert!(of("training-rate").contains("75 an iteration"), "{}", of("training-rate"));
+}
+
 /// The bandwidth of another bin, and the KV cache as the reason why small models are inefficient. The upper ends of
 /// the purchase table's 32B figures need 99 % of the bus, which the report does not notice.
 #[test]

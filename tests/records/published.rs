@@ -53,9 +53,8 @@ fn rows() -> Vec<Row> {
     let chips = Chips::embedded();
     let mut known: HashMap<String, Option<u64>> = HashMap::new();
     let mut out = Vec::new();
-    for row in
-        all.iter().filter(|r| r.engine == Program::MlxLm && r.is_plain() && r.has_replayed_peak())
-    {
+    let plain = |r: &&Measurement| r.engine == Program::MlxLm && r.is_plain();
+    for row in all.iter().filter(plain).filter(|r| r.engine_of_peak().is_some()) {
         let Some(gb) = row.peak_memory_gb else { continue };
         let Ok(joined) = join(row, &models, chips.chips().expect("chips")) else { continue };
         let chip = joined.chips[0].id.clone();

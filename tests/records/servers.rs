@@ -155,25 +155,48 @@ fn a_prompt_that_omlx_refused_is_uncertain() {
     assert_eq!(cap.verdict, Fit::Uncertain);
 }
 
-/// jundot/omlx#3241: MLX's peaks of Qwen3.6-35B-A3B with attention in tiles and without. At 64k without tiles 30.37 GB
-/// were published where the answer is 27.75: what else was kept then is not known.
+/// jundot/omlx#3241: MLX's peaks with attention in tiles and without, in GiB, which oMLX prints as GB. Neither model nor format
+/// are named where they were read, but with tiles a token takes 64 KiB, what a 27B of Qwen3.6 caches, and prompts are read at
+/// the pace of one; so the growth is compared, which hangs on no format: 8.93 from 8192 to 65 536 tokens without tiles, though
+/// the program switched to them before the end, and 3.13 from 16 384 on with them.
 #[test]
 fn peaks_of_omlx_with_and_without_tiles() {
-    let model = with_towers("Qwen/Qwen3.6-35B-A3B", "4bit");
+    let model = with_towers("Qwen/Qwen3.6-27B", "4bit");
+    let at = |engine: &str, context: u32| {
+        let run = asked(engine, context, 128);
+        Bytes(memory(&model, "m3ultra-80/256", run).peak.peak_bytes).gib()
+    };
+    let grown = |engine: &str, from: u32, to: u32| at(engine, to) - at(engine, from);
     let mut wrong = Vec::new();
-    for (engine, context, published) in [
-        ("omlx@0.4.5", 32_768, 25.31),
-        ("omlx@0.6.4", 32_768, 22.45),
-        ("omlx@0.6.4", 65_536, 24.50),
+    for (engine, [from, to], published, near) in [
+        ("omlx@0.4.5", [8192, 32_768], 3.87, 0.03),
+        ("omlx@0.4.5", [8192, 65_536], 8.93, 0.03),
+        ("omlx@0.6.4", [16_384, 65_536], 3.13, 0.03),
     ] {
-        let peak = memory(&model, "m4max-32/36", asked(engine, context, 128)).peak.peak_bytes;
-        let line = format!("{engine}, {context}: published {published}, {}", Bytes(peak));
+        let grown = grown(engine, from, to);
+        let line = format!("{engine}, {from} to {to}: published {published}, {grown:.2}");
         println!("{line}");
-        if (Bytes(peak).gb() / published - 1.0).abs() > 0.05 {
+        if (grown / published - 1.0).abs() > near {
             wrong.push(line);
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// jundot/omlx#3381 and PR 1523: near its own limit oMLX makes chunks smaller before it refuses, so that the peak lies between
+/// that of its smallest chunk and that of 2048.
+#[test]
+fn chunks_shrink_near_the_limit_of_omlx() {
+    let model = with_towers("Qwen/Qwen3.6-35B-A3B", "4bit");
+    let at = |gib: f64| {
+        let limit = Bytes((gib * GIB) as u64);
+        let run = asked("omlx@0.5.2", 66_461, 32).with_gpu_limit(Some(limit));
+        memory(&model, "m4max-32/36", run)
+    };
+    let (near, clear) = (at(28.08), at(34.0));
+    let [low, _] = near.peak_interval_90;
+    assert!(low < clear.peak_interval_90[0], "{low} {}", clear.peak_interval_90[0]);
+    assert_eq!(near.peak.peak_bytes, clear.peak.peak_bytes);
 }
 
 /// vllm-metal takes its share of the GPU limit when it starts, whatever the prompt.

@@ -52,7 +52,9 @@ fn recorded_measurements_are_predicted_or_skipped_with_a_reason() {
         ] {
             assert!(summary[key].is_number(), "{metric} {key}");
         }
-        for group in ["engine", "chip", "size_class", "architecture", "context_class"] {
+        for group in
+            ["engine", "engine_version", "chip", "size_class", "architecture", "context_class"]
+        {
             assert!(summary[group].is_object(), "{metric} {group}");
         }
     }
@@ -62,6 +64,38 @@ fn recorded_measurements_are_predicted_or_skipped_with_a_reason() {
     assert!(reason("b").expect("skipped").contains("speculative"));
     assert!(reason("c").expect("skipped").contains("model_id"));
     assert!(std::fs::read_to_string(plot).expect("a plot").contains("<svg"));
+}
+
+/// Peaks are judged by program and version, of every program on MLX that a row names.
+#[test]
+fn peaks_are_judged_by_program_and_version() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("peaks.csv");
+    let head = HEAD.trim_end().to_owned() + ",engine_version\n";
+    let row = |id: &str, engine: &str, gb: f64, version: &str| {
+        format!(
+            "{id},m5max-40,128,{engine},Qwen/Qwen3.6-35B-A3B,affine-4-g64,1,32768,32768,128,,,{gb},,high,me,{version}\n"
+        )
+    };
+    let rows = [
+        row("a", "mlx-lm", 23.8, "mlx-lm 0.31.3 / mlx 0.32.0"),
+        row("b", "mlx-lm", 21.9, "mlx-lm 0.32.2 / mlx 0.32.4"),
+        row("c", "other", 24.9, "mlx-vlm 0.6.15 / mlx 0.32.1"),
+        row("d", "other", 24.0, "something of its own"),
+    ];
+    std::fs::write(&file, head + &rows.concat()).expect("written");
+    let json = run(&["--against", file.to_str().expect("a name")]);
+    let groups = json["summary"]["peak_memory"]["engine_version"].as_object().expect("groups");
+    let names: Vec<&str> = groups.keys().map(String::as_str).collect();
+    let expected =
+        ["mlx-lm 0.31.3, MLX 0.32.0", "mlx-lm 0.32.2, MLX 0.32.4", "mlx-vlm 0.6.15, MLX 0.32.1"];
+    assert_eq!(names, expected);
+    for (name, scores) in groups {
+        let error = scores["median_abs_error"].as_f64().expect("a number");
+        assert!(error < 0.05, "{name}: {error}");
+        assert!(scores["coverage_90"].is_number() && scores["p90_abs_error"].is_number(), "{name}");
+    }
+    assert!(json["skipped"].as_array().expect("a list").iter().any(|s| s["id"] == "d"), "{json}");
 }
 
 #[test]
@@ -99,4 +133,34 @@ fn the_shipped_rows_are_predicted_within_the_bars() {
     for baseline in by_owner["baselines"].as_array().expect("baselines") {
         assert!(baseline["by_configuration"]["median_abs_error"].as_f64() > ours, "{baseline}");
     }
+}
+
+/// The bars of published fine-tuning runs: peaks with known lengths, MLX 0.25 and later, mlx_lm's own trainer.
+#[test]
+fn published_fine_tuning_runs_are_predicted() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/training.csv");
+    let json = run(&["--against", file]);
+    let peak = &json["summary"]["training_peak"];
+    let number = |key: &str| peak["by_configuration"][key].as_f64().expect("a number");
+    assert!(number("n") >= 13.0, "{peak}");
+    assert!(number("median_abs_error") <= 0.01, "{peak}");
+    let rows = json["rows"].as_array().expect("rows");
+    let of = |metric: &str| -> Vec<(String, f64)> {
+        let some = rows.iter().filter(|r| r["metric"] == metric);
+        some.map(|r| (r["id"].to_string(), r["error"].as_f64().expect("an error"))).collect()
+    };
+    let worst = of("training_peak").into_iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+    assert!(worst.as_ref().is_some_and(|(_, error)| error.abs() <= 0.04), "{worst:?}");
+    // Speeds stand on a few rows whose bins are not published: the intervals hold them.
+    let speed = &json["summary"]["training_speed"];
+    assert!(speed["n"].as_u64() >= Some(3) && speed["coverage_90"] == 1.0, "{speed}");
+    let skipped = json["skipped"].as_array().expect("skipped");
+    let ids = |list: &[Value]| {
+        list.iter().map(|r| r["id"].to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(
+        ids(rows).union(&ids(skipped)).count(),
+        85,
+        "every row has a prediction or a reason"
+    );
 }

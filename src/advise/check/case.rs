@@ -1,6 +1,7 @@
 //! A workload as it is judged.
 
 use super::plan::WorkloadNeeds;
+use crate::advise::session::SessionSpec;
 use crate::estimate::{Basis, OpenedModel, Run};
 
 /// A workload reduced to what is judged.
@@ -13,6 +14,8 @@ pub(super) struct CheckCase<'a> {
     pub basis: &'a Basis,
     /// The model that drafts, where one does.
     pub draft: Option<&'a OpenedModel>,
+    /// The session that it is, if it is one.
+    pub session: Option<&'a SessionSpec>,
     pub run: Run,
     pub needs: WorkloadNeeds,
 }

@@ -79,8 +79,9 @@ pub(super) fn on(
     let all = cases.iter().zip(&workloads).map(|(c, j)| (c.case, j.figures.memory.clone()));
     let all: Vec<(CheckCase<'_>, _)> = all.collect();
     let together = match plan.resident {
-        ResidentModels::Together => together(plan, all.into_iter(), &machine),
+        ResidentModels::Together => together(plan, all.into_iter(), std::iter::empty(), &machine),
         ResidentModels::OneAtATime => None,
     };
-    Ok(Some((OnMac { machine, workloads, together }, reasons)))
+    let fine_tunings = Vec::new();
+    Ok(Some((OnMac { machine, workloads, fine_tunings, together }, reasons)))
 }

@@ -2,13 +2,16 @@
 
 use super::case::CheckCase;
 use super::plan::{Plan, ResidentModels};
-use super::requirement::Requirement;
+use super::requirement::{MemoryNeed, Requirement};
+use super::training::{JudgedFineTuning, TrainingCase};
 use crate::advise::serving::{UnderRate, UsersOn};
+use crate::advise::session::longest_wait;
 use crate::estimate::memory::Memory;
 use crate::estimate::speculation::DraftChoice;
-use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, Warning};
+use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, TimeRange, Warning};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
+use crate::units::Bytes;
 
 /// A case with its estimator.
 pub(super) struct Planned<'a> {
@@ -39,6 +42,7 @@ pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<P
         model: &w.subject,
         basis: &w.basis,
         draft: w.draft.as_ref(),
+        session: w.session.as_ref(),
         run: w.run,
         needs: w.needs,
     };
@@ -81,6 +85,8 @@ pub struct OnMac {
     pub machine: Machine,
     /// The workloads in the order of the plan.
     pub workloads: Vec<JudgedWorkload>,
+    /// The fine-tuning runs in the order of the plan.
+    pub fine_tunings: Vec<JudgedFineTuning>,
     /// Whether all models fit at once, if they are to.
     pub together: Option<Requirement>,
 }
@@ -93,6 +99,7 @@ impl OnMac {
         self.workloads
             .iter()
             .map(JudgedWorkload::outcome)
+            .chain(self.fine_tunings.iter().map(JudgedFineTuning::outcome))
             .chain(together)
             .max()
             .unwrap_or(Outcome::Pass)
@@ -102,7 +109,10 @@ impl OnMac {
     #[must_use]
     pub fn probability(&self) -> f64 {
         let together = self.together.as_ref().map_or(1.0, |r| r.probability);
-        self.workloads.iter().map(JudgedWorkload::probability).product::<f64>() * together
+        let trainings: f64 = self.fine_tunings.iter().map(JudgedFineTuning::probability).product();
+        self.workloads.iter().map(JudgedWorkload::probability).product::<f64>()
+            * trainings
+            * together
     }
 }
 
@@ -134,52 +144,62 @@ pub(super) fn alone(
     machine: &Machine,
 ) -> Result<JudgedWorkload, EstimateError> {
     let figures = with_drafts(planned, planned.estimator.on(machine)?, machine)?;
-    Ok(by_figures((plan, planned), machine, figures, load(planned, machine)?))
+    Ok(by_figures((plan, planned), machine, figures, seen(planned, machine)?))
 }
 
-/// Judges one workload by its figures on a machine, and by what users see of a server where requests arrive at a rate.
-/// Where all models are in memory at once, its own memory is no requirement.
+/// What is seen of a workload beyond the figures of its run.
+pub(super) enum Seen {
+    /// By users of a server, where requests arrive at a rate.
+    Load(Box<UnderRate>),
+    /// By an agent: the longest wait for a first token of all turns.
+    Session(TimeRange),
+}
+
+/// Judges one workload by its figures on a machine, and by what else is seen of it. Where all models are in memory at once, its own memory is no requirement.
 pub(super) fn by_figures(
     (plan, planned): (&Plan, &Planned<'_>),
     machine: &Machine,
     figures: Figures,
-    load: Option<UnderRate>,
+    seen: Option<Seen>,
 ) -> JudgedWorkload {
     let case = &planned.case;
     let mut requirements = Vec::new();
     if plan.resident == ResidentModels::OneAtATime {
         let reserve = plan.reserve_on(machine);
-        requirements.extend(Requirement::of_memory(
-            &[&figures.memory],
-            machine,
-            reserve,
-            case.needs.headroom,
-        ));
+        let need = [MemoryNeed::of(&figures.memory)];
+        requirements.extend(Requirement::of_needs(&need, machine, reserve, case.needs.headroom));
     }
     requirements.extend(Requirement::of_context(case));
-    requirements.extend(match load {
-        Some(load) => Requirement::of_load(case, &load),
+    requirements.extend(match seen {
+        Some(Seen::Load(load)) => Requirement::of_load(case, &load),
+        Some(Seen::Session(wait)) => Requirement::of_session(case, &figures, wait),
         None => Requirement::of_speed(case, &figures),
     });
     let (quant, doubts) = (planned.estimator.quant(), planned.estimator.doubts().to_vec());
     JudgedWorkload { run: case.run, quant, doubts, figures, requirements }
 }
 
-/// What users see of the server, where their requests arrive at a rate.
-fn load(planned: &Planned<'_>, machine: &Machine) -> Result<Option<UnderRate>, EstimateError> {
-    let Some(rate) = planned.case.needs.rate else { return Ok(None) };
+fn seen(planned: &Planned<'_>, machine: &Machine) -> Result<Option<Seen>, EstimateError> {
+    let CheckCase { needs, session, .. } = planned.case;
+    if let (Some(session), Some(_)) = (session, needs.max_ttft_s) {
+        let wait = longest_wait(&planned.estimator, machine, session)?;
+        return Ok(wait.map(Seen::Session));
+    }
+    let Some(rate) = needs.rate else { return Ok(None) };
     let users = planned.case.run.work.batch;
-    UsersOn::new(&planned.estimator, machine)?.under(rate, users)
+    let load = UsersOn::new(&planned.estimator, machine)?.under(rate, users)?;
+    Ok(load.map(|load| Seen::Load(Box::new(load))))
 }
 
-/// Judges whether the models fit at once: every process at the peak of its largest workload.
+/// Judges whether the models fit at once: every process at the peak of its largest workload, and fine-tuning runs beside them.
 pub(super) fn together<'a>(
     plan: &Plan,
     memories: impl Iterator<Item = (CheckCase<'a>, Memory)>,
+    trainings: impl Iterator<Item = (MemoryNeed, Bytes)>,
     machine: &Machine,
 ) -> Option<Requirement> {
     let mut processes: Vec<((&str, &str), Memory)> = Vec::new();
-    let mut headroom = crate::units::Bytes::ZERO;
+    let mut headroom = Bytes::ZERO;
     for (case, memory) in memories {
         headroom = headroom.max(case.needs.headroom);
         match processes.iter_mut().find(|(process, _)| *process == case.process) {
@@ -188,22 +208,29 @@ pub(super) fn together<'a>(
             Some(_) => {}
         }
     }
-    let memories: Vec<&Memory> = processes.iter().map(|(_, m)| m).collect();
-    Requirement::of_memory(&memories, machine, plan.reserve_on(machine), headroom)
+    let mut needs: Vec<MemoryNeed> = processes.iter().map(|(_, m)| MemoryNeed::of(m)).collect();
+    for (need, own_headroom) in trainings {
+        headroom = headroom.max(own_headroom);
+        needs.push(need);
+    }
+    Requirement::of_needs(&needs, machine, plan.reserve_on(machine), headroom)
 }
 
 /// Judges a plan on a machine.
 pub(super) fn on(
     plan: &Plan,
-    cases: &[Planned<'_>],
+    (cases, trainings): (&[Planned<'_>], &[TrainingCase<'_>]),
     machine: &Machine,
 ) -> Result<OnMac, EstimateError> {
     let workloads: Vec<JudgedWorkload> =
         cases.iter().map(|c| alone(plan, c, machine)).collect::<Result<_, _>>()?;
+    let fine_tunings: Vec<JudgedFineTuning> =
+        trainings.iter().map(|t| t.judge(plan, machine)).collect::<Result<_, _>>()?;
     let all = cases.iter().zip(&workloads).map(|(c, j)| (c.case, j.figures.memory.clone()));
+    let trained = trainings.iter().zip(&fine_tunings).map(|(t, found)| t.need(found));
     let together = match plan.resident {
-        ResidentModels::Together => together(plan, all, machine),
+        ResidentModels::Together => together(plan, all, trained, machine),
         ResidentModels::OneAtATime => None,
     };
-    Ok(OnMac { machine: machine.clone(), workloads, together })
+    Ok(OnMac { machine: machine.clone(), workloads, fine_tunings, together })
 }

@@ -11,16 +11,23 @@ mod lookup;
 mod plan;
 mod remedy;
 mod requirement;
+mod search;
+mod session_key;
+mod training;
+mod training_key;
 mod variants;
 
 pub use judge::{JudgedWorkload, OnMac};
 pub use lookup::Lookup;
 pub use plan::{LONGEST, Plan, PlannedWorkload, ResidentModels, WorkloadNeeds, read};
-pub use remedy::{Remedy, RemedyError};
+pub use remedy::Remedy;
 pub use requirement::{Requirement, RequirementKind};
+pub use search::RemedyError;
+pub use training::JudgedFineTuning;
+pub use training_key::{FineTuningNeeds, PlannedFineTuning};
 
 use crate::advise::offers::Offer;
-use crate::estimate::Outcome;
+use crate::estimate::{EstimateError, Outcome};
 use crate::hardware::catalog::Macs;
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
@@ -44,6 +51,8 @@ pub struct MacReport {
     pub found: OnMac,
     /// Changes that help each workload, those that lose least first.
     pub changes: Vec<Vec<Remedy>>,
+    /// Changes that help each fine-tuning run, in order of advice.
+    pub training_changes: Vec<Vec<Remedy>>,
     /// Changes with which all models fit at once, those that lose least first.
     pub together_changes: Vec<Remedy>,
 }
@@ -67,6 +76,7 @@ pub fn check(
 ) -> Result<Report, RemedyError> {
     let formats = variants::PlanFormats::of(plan);
     let cases = judge::cases(plan, coefficients);
+    let trainings = training::TrainingCase::all(plan, coefficients);
     let variants = variants::CaseVariants::new(coefficients, &formats);
     // Equal Macs are checked once.
     let mut different: Vec<&Machine> = Vec::new();
@@ -82,12 +92,23 @@ pub fn check(
     let on_all = |case| different.iter().try_for_each(|m| judge::alone(plan, case, m).map(drop));
     cases.par_iter().try_for_each(on_all)?;
     let on = |machine: &&Machine| {
-        let found = judge::on(plan, &cases, machine)?;
-        let search = remedy::Search { plan, cases: &cases, variants: &variants, found: &found };
+        let found = judge::on(plan, (&cases, &trainings), machine)?;
+        let search = search::Search {
+            plan,
+            cases: &cases,
+            trainings: &trainings,
+            variants: &variants,
+            found: &found,
+        };
         let changes: Vec<Vec<Remedy>> =
             (0..cases.len()).map(|i| search.for_workload(i)).collect::<Result<_, _>>()?;
         let together_changes = search.for_all()?;
-        Ok(MacReport { found, changes, together_changes })
+        let of_trainings = trainings.iter().zip(&found.fine_tunings);
+        let training_changes = of_trainings
+            .map(|(training, judged)| training.remedies(plan, machine, judged))
+            .collect::<Result<_, _>>()
+            .map_err(EstimateError::from)?;
+        Ok(MacReport { found, changes, training_changes, together_changes })
     };
     let of_different: Vec<MacReport> =
         different.par_iter().map(on).collect::<Result<_, RemedyError>>()?;
@@ -98,12 +119,13 @@ pub fn check(
         && let Some((found, reasons)) = cluster::on(plan, &cases, cluster)?
     {
         let changes = found.workloads.iter().map(|_| Vec::new()).collect();
-        macs.push(MacReport { found, changes, together_changes: Vec::new() });
+        let (training_changes, together_changes) = (Vec::new(), Vec::new());
+        macs.push(MacReport { found, changes, training_changes, together_changes });
         not_divided = reasons;
     }
     let mut report = Report { macs, alternative: None, not_divided };
     if report.outcome() != Outcome::Pass {
-        report.alternative = remedy::cheapest_mac(plan, &cases, catalog)?;
+        report.alternative = search::cheapest_mac(plan, (&cases, &trainings), catalog)?;
     }
     Ok(report)
 }

@@ -1,7 +1,9 @@
 //! The plan file: workloads, the Macs they are to run on, and what must hold.
 
-use super::draft;
 use super::lookup::Lookup;
+use super::training_key::{self, PlannedFineTuning};
+use super::{draft, session_key};
+use crate::advise::session::SessionSpec;
 use crate::estimate::memory::default_reserve;
 use crate::estimate::{Basis, Cluster, OpenedModel, Program, Run};
 use crate::graph::cache::KvQuantization;
@@ -35,6 +37,8 @@ pub struct Plan {
     pub budget: Option<Bytes>,
     /// The workloads.
     pub workloads: Vec<PlannedWorkload>,
+    /// The fine-tuning runs.
+    pub fine_tunings: Vec<PlannedFineTuning>,
 }
 
 impl Plan {
@@ -84,6 +88,8 @@ pub struct PlannedWorkload {
     pub basis: Basis,
     /// The model that drafts, where one does.
     pub draft: Option<OpenedModel>,
+    /// The session that it is, if it is one; the run is that of its longest turn.
+    pub session: Option<SessionSpec>,
     /// What must hold.
     pub needs: WorkloadNeeds,
 }
@@ -108,12 +114,13 @@ pub const LONGEST: usize = 1 << 20;
 const MOST: usize = 64;
 
 #[rustfmt::skip]
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "schema", "name", "macs", "cluster", "link", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
+    "finetune",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 26] = [
-    "name", "model", "quant", "context", "generate", "users", "rate", "batch", "images", "engine", "mlx", "macos", "nax",
+const WORKLOAD_KEYS: [&str; 27] = [
+    "name", "model", "quant", "session", "context", "generate", "users", "rate", "batch", "images", "engine", "mlx", "macos", "nax",
     "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "idle", "evidence", "draft", "acceptance", "draft_tokens",
     "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
@@ -163,19 +170,65 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
         }
         w.set_label(format!("workload {found}"));
         let Some(workload) = read_workload(w, (found, on), lookup) else { return };
-        if cluster.is_some() && workload.needs.rate.is_some() {
-            w.wrong("rate", "is judged on single Macs alone; leave it or cluster out");
+        let alone =
+            [("rate", workload.needs.rate.is_some()), ("session", workload.session.is_some())];
+        for (key, _) in alone.into_iter().filter(|(_, given)| *given && cluster.is_some()) {
+            w.wrong(key, "is judged on single Macs alone; leave it or cluster out");
         }
         if workloads.iter().any(|known| known.name == workload.name) {
             w.wrong("name", format!("\"{}\" stands twice", workload.name));
         }
         workloads.push(workload);
     });
-    if !given || found == 0 {
-        entry.wrong("workload", "is missing; a plan needs at least one [[workload]]");
+    let fine_tunings = read_fine_tunings(entry, &workloads, lookup);
+    if (!given || found == 0) && !entry.has("finetune") {
+        entry.wrong(
+            "workload",
+            "is missing; a plan needs at least one [[workload]] or [[finetune]]",
+        );
+    }
+    if cluster.is_some() && entry.has("finetune") {
+        entry.wrong("finetune", "is judged on single Macs alone; leave it or cluster out");
     }
     let name = name.unwrap_or_else(|| file.to_owned());
-    Some(Plan { name, macs: macs?, cluster, resident, reserve, other_programs, budget, workloads })
+    let macs = macs?;
+    Some(Plan {
+        name,
+        macs,
+        cluster,
+        resident,
+        reserve,
+        other_programs,
+        budget,
+        workloads,
+        fine_tunings,
+    })
+}
+
+fn read_fine_tunings(
+    entry: &mut DataEntry<'_>,
+    workloads: &[PlannedWorkload],
+    lookup: &Lookup<'_>,
+) -> Vec<PlannedFineTuning> {
+    let mut all: Vec<PlannedFineTuning> = Vec::new();
+    let mut found = 0;
+    entry.one_or_more("finetune", &mut |run| {
+        found += 1;
+        if found > MOST {
+            if found == MOST + 1 {
+                run.wrong("name", format!("a plan has at most {MOST} fine-tuning runs"));
+            }
+            return;
+        }
+        run.set_label(format!("finetune {found}"));
+        let Some(read) = training_key::read(run, found, lookup) else { return };
+        let mut names = workloads.iter().map(|w| &w.name).chain(all.iter().map(|t| &t.name));
+        if names.any(|known| *known == read.name) {
+            run.wrong("name", format!("\"{}\" stands twice", read.name));
+        }
+        all.push(read);
+    });
+    all
 }
 
 fn read_macs(entry: &mut DataEntry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>> {
@@ -251,6 +304,7 @@ fn read_workload(
         .with_prompt_cache(prompt_cache)
         .with_parallel(parallel)
         .with_kv(kv);
+    let (run, session) = session_key::read(entry, run)?;
     let (run, draft) = draft::read(entry, &subject, run, lookup)?;
     let basis = match evidence.map(|file| (lookup.evidence)(&file, &subject, macs, &run)) {
         None => Basis::Spec,
@@ -266,6 +320,7 @@ fn read_workload(
         run,
         basis,
         draft,
+        session,
         needs: WorkloadNeeds { min_tok_s, max_ttft_s, rate, headroom },
     })
 }

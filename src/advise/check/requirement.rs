@@ -1,11 +1,12 @@
 //! One thing that must hold, what is predicted, and how probable it is that it does.
 
 use super::case::CheckCase;
+use super::training_key::FineTuningNeeds;
 use crate::advise::purchase::of_memory;
 use crate::advise::serving::UnderRate;
 use crate::estimate::chance;
-use crate::estimate::memory::{Limit, LimitKind, Memory};
-use crate::estimate::{Figures, Outcome, Spread};
+use crate::estimate::memory::{Limit, LimitKind, Memory, RUNTIME_BYTES};
+use crate::estimate::{Figures, Outcome, Spread, TimeRange, TrainingEstimate, TrainingSpeed};
 use crate::hardware::machine::Machine;
 use crate::stats::{Z80, Z90};
 use crate::units::Bytes;
@@ -20,7 +21,7 @@ pub enum RequirementKind {
     Memory,
     /// The prompt and the answer are no longer than the model was made for; tokens.
     Context,
-    /// Decode rate of each user; tokens per second.
+    /// Decode rate of each user, or of fine-tuning tokens in the loss; tokens per second.
     TokS,
     /// Time to first token; seconds.
     Ttft,
@@ -28,6 +29,8 @@ pub enum RequirementKind {
     Rate,
     /// Several Macs can run the model together; 1 where they can.
     Divided,
+    /// Hours of a fine-tuning run.
+    Hours,
 }
 
 impl RequirementKind {
@@ -41,6 +44,7 @@ impl RequirementKind {
             Self::Ttft => "TTFT",
             Self::Rate => "requests/s",
             Self::Divided => "division",
+            Self::Hours => "hours",
         }
     }
 
@@ -54,6 +58,7 @@ impl RequirementKind {
             Self::Ttft => "ttft",
             Self::Rate => "rate",
             Self::Divided => "divided",
+            Self::Hours => "hours",
         }
     }
 }
@@ -63,7 +68,7 @@ impl RequirementKind {
 pub struct Requirement {
     /// What must hold.
     pub kind: RequirementKind,
-    /// The threshold: a maximum for memory, context and TTFT, a minimum for tok/s.
+    /// The threshold: a maximum for memory, context, TTFT and hours, a minimum for tok/s.
     pub threshold: f64,
     /// What is predicted, in the same unit.
     pub predicted: f64,
@@ -75,6 +80,38 @@ pub struct Requirement {
     pub outcome: Outcome,
     /// Which limit of memory is the tightest.
     pub limit: Option<LimitKind>,
+}
+
+/// What a process takes of a machine's memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemoryNeed {
+    pub peak: u64,
+    interval_90: [u64; 2],
+    /// Lowest and highest of what the process holds beside MLX.
+    runtime: [u64; 2],
+    largest_buffer: u64,
+}
+
+impl MemoryNeed {
+    /// A generation.
+    pub fn of(memory: &Memory) -> Self {
+        Self {
+            peak: memory.peak.peak_bytes,
+            interval_90: memory.peak_interval_90.map(|end| end.0),
+            runtime: memory.process.runtime_bytes,
+            largest_buffer: memory.peak.largest_buffer_bytes,
+        }
+    }
+
+    /// A fine-tuning run.
+    pub fn of_training(found: &TrainingEstimate) -> Self {
+        Self {
+            peak: found.ledger.peak_bytes,
+            interval_90: found.peak_interval_90.map(|end| end.0),
+            runtime: RUNTIME_BYTES,
+            largest_buffer: found.ledger.largest_buffer_bytes,
+        }
+    }
 }
 
 /// The 80 % interval of a quantity of which the 90 % interval is known, as of a normal logarithm.
@@ -138,6 +175,22 @@ impl Requirement {
         all
     }
 
+    /// What an agent asks for: the rate of its longest turn, and the longest wait of all turns.
+    pub(super) fn of_session(
+        case: &CheckCase<'_>,
+        figures: &Figures,
+        wait: TimeRange,
+    ) -> Vec<Self> {
+        let mut all = Self::of_speed(case, figures);
+        all.retain(|r| r.kind != RequirementKind::Ttft);
+        all.extend(case.needs.max_ttft_s.map(|most| {
+            let (middle, ends) = (wait.seconds, wait.interval_90_s);
+            let spread = Spread::new(middle, narrower(middle, ends), ends);
+            Self::of_spread(RequirementKind::Ttft, most, middle, ends, spread)
+        }));
+        all
+    }
+
     /// Whether the model was made for so many tokens, where that is known.
     pub(super) fn of_context(case: &CheckCase<'_>) -> Option<Self> {
         let made_for = case.model.graph.max_context()? as f64;
@@ -168,19 +221,41 @@ impl Requirement {
         }
     }
 
-    /// Whether processes fit together with so much left free. Each process is given by its memory on the machine.
-    pub(super) fn of_memory(
-        processes: &[&Memory],
+    /// What a fine-tuning run of so many iterations, of whose tokens a share counts, asks for in speed.
+    pub(super) fn of_training(
+        needs: &FineTuningNeeds,
+        speed: &TrainingSpeed,
+        (iters, fill): (u32, f64),
+    ) -> Vec<Self> {
+        let (rate, inner, outer) = speed.tokens_per_s();
+        let counted = |rate: f64| fill * rate;
+        let rate = needs.min_tok_s.map(|least| {
+            let (rate, ends) = (counted(rate), outer.map(counted));
+            let spread = Spread::new(rate, inner.map(counted), ends);
+            Self::of_spread(RequirementKind::TokS, least, rate, ends, spread)
+        });
+        let hours = needs.max_hours.map(|most| {
+            let of = |seconds: f64| f64::from(iters) * seconds / 3600.0;
+            let (hours, ends) =
+                (of(speed.seconds_per_iteration), speed.seconds_interval_90.map(of));
+            let spread = Spread::new(hours, narrower(hours, ends), ends);
+            Self::of_spread(RequirementKind::Hours, most, hours, ends, spread)
+        });
+        rate.into_iter().chain(hours).collect()
+    }
+
+    /// Whether processes fit together with so much left free.
+    pub(super) fn of_needs(
+        processes: &[MemoryNeed],
         machine: &Machine,
         reserve: Bytes,
         headroom: Bytes,
     ) -> Option<Self> {
-        let sum = |part: &dyn Fn(&Memory) -> u64| processes.iter().map(|m| part(m)).sum::<u64>();
-        let need = sum(&|m| m.peak.peak_bytes);
-        let ends = [0, 1].map(|i| sum(&|m| m.peak_interval_90.get(i).map_or(0, |b| b.0)));
-        let runtime =
-            [0, 1].map(|i| sum(&|m| m.process.runtime_bytes.get(i).copied().unwrap_or(0)));
-        let largest = processes.iter().map(|m| m.peak.largest_buffer_bytes).max()?;
+        let sum = |part: &dyn Fn(&MemoryNeed) -> u64| processes.iter().map(part).sum::<u64>();
+        let need = sum(&|m| m.peak);
+        let ends = [sum(&|m| m.interval_90[0]), sum(&|m| m.interval_90[1])];
+        let runtime = [sum(&|m| m.runtime[0]), sum(&|m| m.runtime[1])];
+        let largest = processes.iter().map(|m| m.largest_buffer).max()?;
         let gpu = &machine.gpu_limit;
         let free = |limit: Bytes| limit.saturating_sub(headroom);
         let with = |middle: u64, [low, high]: [u64; 2]| {

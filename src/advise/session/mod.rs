@@ -6,10 +6,12 @@
 mod growth;
 mod limits;
 mod spec;
+mod waits;
 
 pub use growth::{TurnTokens, turns};
 pub use limits::{EndReason, SessionEnd, SessionsFit};
 pub use spec::{MOST_TURNS, OwnTurn, SessionSpec, SessionSpecError, TurnSpec};
+pub use waits::longest_wait;
 
 use crate::estimate::energy::{cost, watt_hours};
 use crate::estimate::{
@@ -176,7 +178,7 @@ impl Conversation {
                 let TurnSpec { prompt, cached, output, tools_s } = *t;
                 vec![TurnTokens { prompt, cached, output, tools_s }]
             }
-            Self::Session(spec) => turns(spec).take(spec.turns.max(1) as usize).collect(),
+            Self::Session(spec) => spec.all_turns(),
         }
     }
 

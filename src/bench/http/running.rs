@@ -22,7 +22,7 @@ const LONGEST: u64 = 4 << 20;
 pub struct RunningServer {
     /// The program; `None` where its answers fit several.
     pub program: Option<Program>,
-    /// Its version, where it tells it: mlx_lm.server, LM Studio and mlx-vlm do not.
+    /// Its version, where it tells it: mlx_lm.server, LM Studio and Rapid-MLX do not.
     pub version: Option<String>,
     /// Where it answers.
     pub address: String,
@@ -69,7 +69,7 @@ pub fn server_at(address: &str) -> Option<RunningServer> {
     };
     let client = Client::new(address, None, limits).ok()?;
     let asked = Asked { client: &client, silent: Cell::new(false) };
-    let told = [ollama, llama_cpp, lm_studio, omlx, others].iter().find_map(|ask| ask(&asked))?;
+    let told = [ollama, llama_cpp, lm_studio, others].iter().find_map(|ask| ask(&asked))?;
     let newer = told.program.and_then(|program| newer(program, told.version.as_deref()?));
     Some(RunningServer { address: client.address().to_string(), newer, ..told })
 }
@@ -158,32 +158,34 @@ fn lm_studio(server: &Asked<'_>) -> Option<RunningServer> {
     Some(RunningServer { context_tokens, ..told(Some(program), None, models) })
 }
 
-/// oMLX alone answers there with what it has loaded.
-fn omlx(server: &Asked<'_>) -> Option<RunningServer> {
-    let status = server.get("/api/status")?;
-    let models = server.get("/v1/models").map(|m| names(&m, "/data", "id")).unwrap_or_default();
-    Some(told(Some(Program::Omlx), text(&status, "/version"), models))
-}
-
-/// Servers that speak OpenAI's protocol and little else, by who they say owns the models, and by their version.
-fn others(server: &Asked<'_>) -> Option<RunningServer> {
-    let reply = server.reply("/v1/models")?;
+/// Servers that speak OpenAI's protocol: by who they say owns the models, or by their header. Read in the sources: mlx-vlm
+/// 0.7.10 sends `Server: mlx_vlm/0.7.10` (`mlx_vlm/server/app.py`); vllm-mlx 0.4.1 and Rapid-MLX 0.12.18 own their models
+/// and do not tell their version but in the API's own description, where that of Rapid-MLX is stale (`vllm_mlx/server.py`,
+/// `vllm_mlx/api/models.py`); oMLX owns its models (`omlx/api/openai_models.py`); mlx_lm.server 0.32.2 is Python's
+/// `BaseHTTPRequestHandler`. What vLLM tells at `/version` is its own version, not that of vllm-metal.
+fn others(asked: &Asked<'_>) -> Option<RunningServer> {
+    let reply = asked.reply("/v1/models")?;
     let models = names(&reply.json, "/data", "id");
     let owner = names(&reply.json, "/data", "owned_by").join(" ").to_lowercase();
-    let python = reply.server.as_deref().is_some_and(|s| s.starts_with("BaseHTTP"));
-    let own = || server.get("/version").and_then(|v| text(&v, "/version"));
-    let health = || server.get("/health").and_then(|v| text(&v, "/version"));
-    let program = match owner.as_str() {
-        o if o.contains("rapid-mlx") => Some(Program::RapidMlx),
-        o if o.contains("vllm-mlx") => Some(Program::VllmMlx),
-        o if o.contains("vllm") => Some(Program::VllmMetal),
-        o if o.contains("omlx") => Some(Program::Omlx),
-        o if o.contains("exo") => Some(Program::Exo),
-        _ if python => Some(Program::MlxServer),
-        _ => None,
+    let header = reply.server.as_deref().unwrap_or_default();
+    let context_tokens = reply.json.pointer("/data/0/max_model_len").and_then(Value::as_u64);
+    let at = |path: &str, pointer: &str| asked.get(path).and_then(|v| text(&v, pointer));
+    let (program, version) = match owner.as_str() {
+        _ if header.starts_with("mlx_vlm/") => {
+            (Some(Program::MlxVlm), header.strip_prefix("mlx_vlm/").map(shorten))
+        }
+        o if o.contains("rapid-mlx") => (Some(Program::RapidMlx), at("/health", "/version")),
+        o if o.contains("vllm-mlx") => {
+            let told = at("/health", "/version").or_else(|| at("/openapi.json", "/info/version"));
+            (Some(Program::VllmMlx), told)
+        }
+        o if o.contains("vllm") => (Some(Program::VllmMetal), None),
+        o if o.contains("omlx") => (Some(Program::Omlx), at("/api/status", "/version")),
+        o if o.contains("exo") => (Some(Program::Exo), None),
+        _ if header.starts_with("BaseHTTP") => (Some(Program::MlxServer), None),
+        _ => (None, None),
     };
-    let version = if program == Some(Program::MlxServer) { None } else { own().or_else(health) };
-    Some(told(program, version, models))
+    Some(RunningServer { context_tokens, ..told(program, version, models) })
 }
 
 #[cfg(test)]
@@ -273,6 +275,39 @@ mod tests {
             (Some(Program::VllmMlx), Some("0.5.0"))
         );
         assert!(found.update().is_some_and(|text| text.contains("0.6.0 is out")));
+
+        let vllm = serve(
+            &[
+                ("/v1/models", r#"{"data":[{"id":"m","owned_by":"vllm-mlx"}]}"#),
+                ("/health", r#"{"status":"healthy"}"#),
+                ("/openapi.json", r#"{"info":{"title":"vllm-mlx API","version":"0.4.1"}}"#),
+            ],
+            "uvicorn",
+        );
+        assert_eq!(server_at(&vllm).expect("answers").version.as_deref(), Some("0.4.1"));
+
+        let vlm = serve(&[("/v1/models", r#"{"data":[{"id":"m"}]}"#)], "mlx_vlm/0.7.1");
+        let found = server_at(&vlm).expect("answers");
+        assert_eq!(
+            (found.program, found.version.as_deref()),
+            (Some(Program::MlxVlm), Some("0.7.1"))
+        );
+        assert!(found.newer.is_some());
+
+        let omlx = serve(
+            &[
+                ("/v1/models", r#"{"data":[{"id":"m","owned_by":"omlx","max_model_len":32768}]}"#),
+                ("/api/status", r#"{"version":"0.5.2"}"#),
+            ],
+            "uvicorn",
+        );
+        let found = server_at(&omlx).expect("answers");
+        assert_eq!((found.program, found.context_tokens), (Some(Program::Omlx), Some(32_768)));
+        assert_eq!(found.version.as_deref(), Some("0.5.2"));
+
+        // Many programs that are no servers of models have a status.
+        let dashboard = serve(&[("/api/status", r#"{"version":"1.0.0"}"#)], "uvicorn");
+        assert_eq!(server_at(&dashboard), None);
 
         let plain =
             serve(&[("/v1/models", r#"{"data":[{"id":"m"}]}"#)], "BaseHTTP/0.6 Python/3.12");

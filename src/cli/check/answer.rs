@@ -1,14 +1,16 @@
 //! The answer of `mlxplan check`.
 
+use super::training::FineTuningAnswer;
 use crate::advise::Offer;
 use crate::advise::check::{
     JudgedWorkload, MacReport, Plan, PlannedWorkload, Remedy, Report, Requirement, RequirementKind,
     ResidentModels, WorkloadNeeds,
 };
 use crate::advise::cluster::cluster_name;
+use crate::advise::session::SessionSpec;
 use crate::chart::{Chart, NamedBar};
 use crate::cli::shared::keys::ModelKey;
-use crate::cli::shared::words::percent;
+use crate::cli::shared::words::{engine_text, percent};
 use crate::estimate::{Outcome, RunKeys};
 use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::MachineSummary;
@@ -60,6 +62,8 @@ struct MacAnswer {
     together_changes: Vec<Remedy>,
     /// The workloads, in the order of the plan.
     workloads: Vec<WorkloadAnswer>,
+    /// The fine-tuning runs, in the order of the plan.
+    fine_tunings: Vec<FineTuningAnswer>,
 }
 
 /// A workload on a Mac.
@@ -71,6 +75,8 @@ struct WorkloadAnswer {
     model: ModelKey,
     /// The run.
     request: RunKeys,
+    /// The session that it is, whose longest turn the run is; `null` of other workloads.
+    session: Option<SessionSpec>,
     /// What it asks for.
     needs: WorkloadNeeds,
     /// Whether all requirements hold.
@@ -133,7 +139,8 @@ impl CheckAnswer {
 
 impl MacAnswer {
     fn of(plan: &Plan, mac: MacReport) -> Self {
-        let MacReport { found, changes, together_changes } = mac;
+        let MacReport { found, changes, training_changes, together_changes } = mac;
+        let trainings = plan.fine_tunings.iter().zip(&found.fine_tunings).zip(training_changes);
         let all = plan.workloads.iter().zip(&found.workloads).zip(changes);
         Self {
             machine: found.machine.summary(),
@@ -141,6 +148,9 @@ impl MacAnswer {
             outcome: found.outcome(),
             probability: found.probability(),
             workloads: all.map(|((w, judged), c)| WorkloadAnswer::of(w, judged, c)).collect(),
+            fine_tunings: trainings
+                .map(|((t, judged), c)| FineTuningAnswer::of(t, judged, c))
+                .collect(),
             together: found.together,
             together_changes,
         }
@@ -153,7 +163,11 @@ impl MacAnswer {
             .workloads
             .iter()
             .flat_map(|w| w.requirements.iter().map(|r| (w.name.as_str(), r, &w.changes[..])));
-        together.chain(each)
+        let trainings = self
+            .fine_tunings
+            .iter()
+            .flat_map(|t| t.requirements.iter().map(|r| (t.name.as_str(), r, &t.changes[..])));
+        together.chain(each).chain(trainings)
     }
 }
 
@@ -165,6 +179,7 @@ impl WorkloadAnswer {
             name: w.name.clone(),
             model: ModelKey { id: w.subject.id.clone(), quant: judged.quant.clone() },
             request: RunKeys::of(run),
+            session: w.session.clone(),
             needs: w.needs,
             outcome: judged.outcome(),
             probability: judged.probability(),
@@ -329,6 +344,7 @@ fn value_text(kind: RequirementKind, x: f64) -> String {
         RequirementKind::Divided => if x > 0.0 { "possible" } else { "not" }.to_owned(),
         RequirementKind::TokS => TokensPerSecond(x).to_string(),
         RequirementKind::Rate => format!("{x:.2}"),
+        RequirementKind::Hours => format!("{x:.1} h"),
         // In seconds, as plans have it, and short enough for the table to fit 80 columns.
         RequirementKind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
         RequirementKind::Ttft => Seconds(x).to_string(),
@@ -354,6 +370,9 @@ fn changes(d: &mut Document, mac: &MacAnswer) {
     }
     for w in &mac.workloads {
         add(&w.name, w.outcome, &w.changes);
+    }
+    for t in &mac.fine_tunings {
+        add(&t.name, t.outcome, &t.changes);
     }
     if !lines.is_empty() {
         d.text(format!(
@@ -398,8 +417,22 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
     }
     // What is taken for granted hangs on no machine.
     let judged = report.macs.first().map_or(&[][..], |mac| &mac.found.workloads);
+    notes.extend(engines(plan, judged));
     for (w, judged) in plan.workloads.iter().zip(judged) {
         notes.extend(judged.doubts.iter().map(|doubt| format!("{}: {doubt}", w.name)));
     }
     notes
+}
+
+/// The engines of the workloads, each in one line with the workloads that it runs.
+fn engines(plan: &Plan, judged: &[JudgedWorkload]) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for (w, judged) in plan.workloads.iter().zip(judged) {
+        let line = engine_text(&judged.run, None);
+        match lines.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, names)) => names.push(&w.name),
+            None => lines.push((line, vec![&w.name])),
+        }
+    }
+    lines.into_iter().map(|(line, names)| format!("{}: with {line}", names.join(", "))).collect()
 }

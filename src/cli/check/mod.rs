@@ -1,6 +1,7 @@
 //! `mlxplan check PLAN.toml`: will the workloads hold?
 
 pub(super) mod answer;
+mod training;
 
 use super::shared::context::Context;
 use super::shared::evidence::{EvidenceFile, Wanted};

@@ -2,9 +2,11 @@
 
 use super::cluster::spec::LinkArg;
 use crate::advise::cluster::ClusterSpec;
+use crate::advise::finetune::TrainingChoice;
 use crate::cli::shared::names;
 use crate::cli::shared::numbers::{number, whole};
 use crate::cli::shared::run_args::RunArgs;
+use crate::cli::shared::training_args::TrainingArgs;
 use crate::run::EngineName;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
@@ -77,6 +79,10 @@ pub struct CompareArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
+
+    /// The fine-tuning run, of which --vary checkpoint, layers or batch varies one choice.
+    #[command(flatten)]
+    pub training: TrainingArgs,
 }
 
 /// A choice that is varied.
@@ -92,6 +98,24 @@ pub enum Vary {
     Engine,
     /// The model that drafts
     Draft,
+    /// Fine-tuning: whether blocks are run again in the backward pass
+    Checkpoint,
+    /// Fine-tuning: how many blocks are trained
+    Layers,
+    /// Fine-tuning: samples in a batch
+    Batch,
+}
+
+impl Vary {
+    /// The choice of a fine-tuning run that it is, if it is one.
+    pub(super) const fn of_training(self) -> Option<TrainingChoice> {
+        match self {
+            Self::Checkpoint => Some(TrainingChoice::Checkpoint),
+            Self::Layers => Some(TrainingChoice::Layers),
+            Self::Batch => Some(TrainingChoice::Batch),
+            Self::Kv | Self::Quant | Self::Chunk | Self::Engine | Self::Draft => None,
+        }
+    }
 }
 
 /// What a Mac that is bought must do.

@@ -4,11 +4,13 @@ mod verdicts;
 
 use super::Asked;
 use super::args::CompareArgs;
+use super::trained::TrainedVariant;
 use crate::chart::{Chart, NamedBar};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::exit::ExitStatus;
-use crate::cli::shared::words::{engine_text, gb, rates, short};
+use crate::cli::shared::training_keys::TrainingRequest;
+use crate::cli::shared::words::{engine_text, gb, predicted_engine_text, rates, short};
 use crate::engine::programs::AskedEngine;
 use crate::estimate::memory::{ContextBound, Fit};
 use crate::estimate::{
@@ -29,20 +31,22 @@ use std::sync::Arc;
 /// The object `mlxplan.variants/1`: one run, one choice of it varied.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::cli) struct Variants {
-    /// What is varied: `engine`, `kv`, `quant` or `chunk`.
-    varied: &'static str,
+    /// What is varied: `engine`, `kv`, `quant`, `chunk`, or of fine-tuning `checkpoint`, `layers`, `batch`.
+    pub(super) varied: &'static str,
     /// The answer in words.
-    answer: Vec<String>,
+    pub(super) answer: Vec<String>,
     /// The model.
-    model: ModelAnswer,
+    pub(super) model: ModelAnswer,
     /// The machine.
-    machine: MachineSummary,
+    pub(super) machine: MachineSummary,
     /// The run, by the first variant.
-    request: RunKeys,
+    pub(super) request: RunKeys,
+    /// The fine-tuning run, where a choice of one is varied; its own choice is among the variants.
+    pub(super) training: Option<TrainingRequest>,
     /// The variants, in the order in which they were asked for.
-    rows: Vec<VariantRow>,
+    pub(super) rows: Vec<VariantRow>,
     /// Remarks.
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// One variant.
@@ -51,7 +55,7 @@ pub(super) struct VariantRow {
     /// Its name.
     pub name: String,
     /// The engine.
-    engine: EngineAnswer,
+    pub engine: EngineAnswer,
     /// Why it cannot run, where it cannot; the figures are `null` then.
     pub reason: Option<String>,
     /// Whether it fits.
@@ -59,12 +63,12 @@ pub(super) struct VariantRow {
     /// Most active memory.
     pub peak_bytes: Option<u64>,
     /// Where the measured peak will be nine times out of ten.
-    peak_interval_90_bytes: Option<[Bytes; 2]>,
+    pub peak_interval_90_bytes: Option<[Bytes; 2]>,
     /// The longest safe context.
     pub max_context_tokens: Option<u32>,
     /// The longest context that fits by the expected peak.
-    max_context_at_most_tokens: Option<u32>,
-    /// Generated tokens per second.
+    pub max_context_at_most_tokens: Option<u32>,
+    /// Generated tokens per second; of fine-tuning tokens in the loss.
     pub tokens_per_s: Option<f64>,
     /// Interval that holds 90 % of measurements.
     pub interval_90: Option<[f64; 2]>,
@@ -72,12 +76,14 @@ pub(super) struct VariantRow {
     pub ttft_s: Option<f64>,
     /// What the variant loses, as published; `null` where nobody measured it or nothing of that kind is varied.
     pub published_loss: Option<PublishedLoss>,
+    /// Fine-tuning with it, where that is varied.
+    pub training: Option<TrainedVariant>,
     /// What ends the safe context.
     #[serde(skip)]
     pub bound: Option<ContextBound>,
     /// The engine in one line.
     #[serde(skip)]
-    line: String,
+    pub line: String,
 }
 
 pub(super) fn run(
@@ -147,8 +153,16 @@ pub(super) fn answer(
     };
     let answer = verdicts::of(varied, &rows);
     let request = RunKeys::of(&first);
-    let variants =
-        Variants { varied, answer, model, machine: machine.summary(), request, rows, notes };
+    let variants = Variants {
+        varied,
+        answer,
+        model,
+        machine: machine.summary(),
+        request,
+        training: None,
+        rows,
+        notes,
+    };
     Ok((Answer::of(variants), status))
 }
 
@@ -209,7 +223,9 @@ fn spelled(name: EngineName) -> String {
 
 fn notes(found: &[Found]) -> Vec<String> {
     let mut notes = vec![
-        "context: the longest that is safe and, behind it, the longest that fits by the expected peak; * ended by memory"
+        "fits: whether it runs in this memory; peak: the most memory that it takes; context: the longest prompt and answer \
+         that are safe and, behind it, the longest that fit by the expected peak, * ended by memory; tok/s: tokens of the \
+         answer a second, and the range of nine in ten; TTFT: the time until the first token"
             .to_owned(),
     ];
     for (name, _, prediction) in found {
@@ -235,8 +251,13 @@ impl VariantRow {
         run: &Run,
         (machine, prediction): (&Machine, Result<Prediction, String>),
     ) -> Self {
-        let engine = EngineAnswer::of(run, Some(machine));
-        let line = engine_text(run, Some(machine));
+        let (engine, line) = match &prediction {
+            Ok(p) => {
+                let line = format!("{}, weights in {}", predicted_engine_text(p), p.model.quant);
+                (EngineAnswer::of_prediction(p), line)
+            }
+            Err(_) => (EngineAnswer::of(run, Some(machine)), engine_text(run, Some(machine))),
+        };
         let (p, reason) = match prediction {
             Ok(p) => (Some(p), None),
             Err(reason) => (None, Some(reason)),
@@ -256,6 +277,7 @@ impl VariantRow {
             interval_90: p.as_ref().map(|p| p.decode.interval_90),
             ttft_s: p.as_ref().map(|p| p.prefill.ttft_s),
             published_loss: p.as_ref().and_then(|p| loss(varied, p)),
+            training: None,
             bound: context.map(|c| c.safe.bound),
             line,
         }
@@ -294,15 +316,27 @@ impl Present for Variants {
                 "kv" => "KV cache",
                 "quant" => "format",
                 "chunk" => "prefill chunk",
+                "checkpoint" => "checkpointing of fine-tuning",
+                "layers" => "layers that are trained",
+                "batch" => "batch of fine-tuning",
                 other => other,
             }
         ));
         let run = &self.request;
-        d.text(format!(
-            "A prompt of {} tokens and {} generated.",
-            run.context_tokens, run.generate_tokens
-        ));
+        d.text(match &self.training {
+            Some(training) => format!("Fine-tuning: {}.", training.text()),
+            None => format!(
+                "A prompt of {} tokens and {} generated.",
+                run.context_tokens, run.generate_tokens
+            ),
+        });
         self.answer.iter().for_each(|line| d.text(line.clone()));
+        if self.training.is_some() {
+            d.main_table(self.training_table());
+            d.notes(self.rows.first().map(|r| format!("with {}", r.line)).into_iter().collect());
+            d.notes(self.notes.clone());
+            return d;
+        }
         let lossy = matches!(self.varied, "kv" | "quant");
         let mut columns = vec![
             Column::text(match self.varied {
@@ -345,10 +379,40 @@ impl Present for Variants {
             Some(NamedBar { name: row.name.clone(), height, interval })
         };
         let bars = self.rows.iter().filter_map(bar).collect();
-        let description =
-            "Predicted decode tokens per second with 90 % intervals; what cannot run has no bar";
+        let description = match self.training {
+            Some(_) => "Predicted tokens in the loss per second of fine-tuning with 90 % intervals",
+            None => {
+                "Predicted decode tokens per second with 90 % intervals; what cannot run has no bar"
+            }
+        };
         let title = format!("{} on {}", short(&self.model.id), self.machine.id);
         vec![Chart::of_bars(&title, description, "tok/s", bars)]
+    }
+}
+
+impl Variants {
+    /// The variants of a fine-tuning run.
+    fn training_table(&self) -> Table {
+        let mut table = Table::new(vec![
+            Column::text(self.varied),
+            Column::number("fits"),
+            Column::number("peak GB"),
+            Column::number("90 %").droppable(2),
+            Column::number("tok/s"),
+            Column::number("90 %").droppable(1),
+            Column::number("s/iteration"),
+            Column::number("M trained").droppable(3),
+        ]);
+        for row in &self.rows {
+            let [name, fits, peak, interval, _, rate, rates, _] = row.cells();
+            let t = row.training.as_ref();
+            let seconds = t.map_or("–".to_owned(), |t| format!("{:.3}", t.seconds_per_iteration));
+            let trained = t.map_or("–".to_owned(), |t| {
+                format!("{:.3}", t.trainable_parameters as f64 / 1e6)
+            });
+            table.row([name, fits, peak, interval, rate, rates, seconds, trained]);
+        }
+        table
     }
 }
 
@@ -370,6 +434,7 @@ impl VariantRow {
             interval_90: None,
             ttft_s: None,
             published_loss: None,
+            training: None,
             bound: None,
             line: String::new(),
         }

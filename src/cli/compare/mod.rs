@@ -5,6 +5,8 @@ pub(super) mod buy;
 pub(super) mod cluster;
 pub(super) mod engines;
 pub(super) mod side;
+mod trained;
+mod training;
 mod vary;
 
 use super::shared::context::Context;
@@ -22,14 +24,23 @@ use crate::roofline::Coefficients;
 use crate::run::{EngineName, Program};
 use crate::units::Bytes;
 use anyhow::{Result, bail};
-use args::CompareArgs;
+use args::{CompareArgs, Vary};
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, ExitStatus)> {
+    let of_training = args.vary.and_then(Vary::of_training);
+    if args.training.is_given() && of_training.is_none() {
+        bail!(
+            "options of fine-tuning go with --vary checkpoint, layers or batch; `mlxplan finetune` sizes one run"
+        );
+    }
     let mut run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
     let served = args.needs.users.is_some_and(|users| users > 1) && args.engines.is_empty();
     let assumed = served && run.engine.engine.is_none();
     if assumed {
         run.engine.engine = Some(EngineName { program: Program::MlxServer, version: None });
+    }
+    if let Some(choice) = of_training {
+        return training::run(context, args, run.run()?, choice);
     }
     let mut asked = Asked::open(context, args, run.run()?)?;
     if assumed {

@@ -68,6 +68,9 @@ pub(super) fn run(
             let chunks = CHUNKS.map(|n| (n.to_string(), run.with_prefill_step(n)));
             answer(context, args, "chunk", of_runs(context, args, name, chunks.to_vec())?)
         }
+        Vary::Checkpoint | Vary::Layers | Vary::Batch => {
+            bail!("--vary checkpoint, layers and batch are of fine-tuning")
+        }
         Vary::Quant => answer(context, args, "quant", formats(context, args, name, asked)?),
     }
 }

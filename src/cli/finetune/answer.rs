@@ -4,15 +4,17 @@ use super::choices::{TrainingMacAnswer, table};
 use super::command;
 use super::data::{MeasuredData, TrainingDataKeys};
 use super::run::FinetuneRun;
+use super::timed::TimedStep;
 use crate::advise::finetune::{LargestRun, TrainingChange};
 use crate::advise::usual_repository;
 use crate::cli::shared::keys::ModelKey;
+use crate::cli::shared::training_keys::TrainingRequest;
 use crate::cli::shared::words::{limit_texts, program_text, short};
 use crate::engine::programs;
 use crate::estimate::memory::{Fit, Limit};
-use crate::estimate::{EngineAnswer, OpenedModel, TrainingEstimate, Widening};
+use crate::estimate::{EngineAnswer, Fidelity, OpenedModel, TrainingEstimate, Widening};
 use crate::graph::cache::CacheKind;
-use crate::graph::training::{FineTuneType, Optimizer};
+use crate::graph::training::{FineTuneType, adaptable_paths, skipped_keys};
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::ledger::training::{PeakPart, PeakPlace, StepPhase};
 use crate::report::{Column, Document, Present, Table};
@@ -29,7 +31,7 @@ pub(in crate::cli) struct FinetuneAnswer {
     /// The machine; `null` away from a Mac.
     machine: Option<MachineSummary>,
     /// The run.
-    request: FinetuneRequest,
+    request: TrainingRequest,
     /// What is trained on, where it was measured.
     data: Option<TrainingDataKeys>,
     /// The engine.
@@ -48,6 +50,8 @@ pub(in crate::cli) struct FinetuneAnswer {
     memory: FinetuneMemory,
     /// Speed; `null` away from a Mac.
     speed: Option<FinetuneSpeed>,
+    /// The step timed on this machine; `null` where that was not asked for.
+    timed_here: Option<TimedStep>,
     /// What lowers the peak, in order of advice.
     changes: Vec<TrainingChange>,
     /// How far the run can be taken on the machine; `null` away from a Mac, and for models with recurrent layers.
@@ -69,25 +73,6 @@ pub(in crate::cli) struct FinetuneAnswer {
     engine_line: String,
     #[serde(skip)]
     machine_name: String,
-}
-
-/// The run.
-#[derive(Debug, Serialize, JsonSchema)]
-struct FinetuneRequest {
-    fine_tune_type: FineTuneType,
-    optimizer: Optimizer,
-    rank: u32,
-    /// Paths of the matrices that get adapters; `null` for all.
-    keys: Option<Vec<String>>,
-    /// Blocks that are trained; `null` for all.
-    num_layers: Option<u32>,
-    batch_size: u32,
-    max_seq_length: u32,
-    /// Tokens of a sequence that the model sees in the largest batch.
-    seq_tokens: u32,
-    grad_checkpoint: bool,
-    grad_accumulation_steps: u32,
-    iters: u32,
 }
 
 /// Memory of the run.
@@ -124,6 +109,10 @@ struct FinetuneSpeed {
     seconds_per_1000_iterations: f64,
     /// Seconds of the whole run.
     run_s: f64,
+    /// How close what the speed rests on is to the run.
+    fidelity: Fidelity,
+    /// What it rests on.
+    basis: String,
 }
 
 /// What a peak leaves out.
@@ -155,19 +144,7 @@ impl FinetuneAnswer {
         Self {
             model: ModelKey { id: model.id.clone(), quant: model.quant.clone() },
             machine: Some(machine.summary()),
-            request: FinetuneRequest {
-                fine_tune_type: o.kind,
-                optimizer: o.optimizer,
-                rank: o.rank,
-                keys: o.keys.clone(),
-                num_layers: o.layers,
-                batch_size: o.batch,
-                max_seq_length: wanted.max_seq_length,
-                seq_tokens: o.tokens,
-                grad_checkpoint: o.checkpoint,
-                grad_accumulation_steps: o.accumulation,
-                iters: wanted.iters,
-            },
+            request: TrainingRequest::of(o, wanted.max_seq_length, wanted.iters),
             data,
             engine: EngineAnswer::of(run, Some(machine)),
             trainable_parameters: ledger.trainable_parameters,
@@ -191,7 +168,10 @@ impl FinetuneAnswer {
                 seconds_per_iteration: seconds,
                 seconds_per_1000_iterations: 1000.0 * seconds,
                 run_s: f64::from(wanted.iters) * seconds,
+                fidelity: found.speed.fidelity,
+                basis: found.speed.basis.clone(),
             }),
+            timed_here: None,
             changes: Vec::new(),
             largest: None,
             macs: Vec::new(),
@@ -212,6 +192,12 @@ impl FinetuneAnswer {
         largest: Option<LargestRun>,
     ) -> Self {
         (self.changes, self.largest) = (changes, largest);
+        self
+    }
+
+    /// With the step timed on this machine.
+    pub(super) fn with_timing(mut self, timed: Option<TimedStep>) -> Self {
+        self.timed_here = timed;
         self
     }
 
@@ -254,6 +240,15 @@ fn warnings(wanted: &FinetuneRun, model: &OpenedModel, run: &Run) -> Vec<String>
              no scores (--mlx 0.32.2 for the other rule)"
                 .to_owned(),
         );
+    }
+    let skipped = skipped_keys(model.graph.params(), o);
+    if !skipped.is_empty() {
+        let known: Vec<String> = adaptable_paths(model.graph.params()).into_iter().collect();
+        all.push(format!(
+            "mlx_lm.lora skips keys that the model does not have, in silence: {}; it has {}",
+            skipped.join(", "),
+            known.join(", ")
+        ));
     }
     if o.kind == FineTuneType::Dora {
         all.push(
@@ -353,6 +348,9 @@ impl FinetuneAnswer {
                     Seconds(s.seconds_per_iteration)
                 ),
             );
+            if s.fidelity != Fidelity::Spec {
+                add("", s.basis.clone());
+            }
             let thousand = Seconds(s.seconds_per_1000_iterations);
             let whole = match r.iters {
                 1000 => String::new(),
@@ -364,6 +362,9 @@ impl FinetuneAnswer {
                 .and_then(|d| d.epoch_s)
                 .map_or(String::new(), |s| format!(", {} an epoch", Seconds(s)));
             add("time", format!("{thousand} for 1000 iterations{whole}{epoch}"));
+        }
+        if let (None, Some(step)) = (&self.speed, &self.timed_here) {
+            add("timed here", step.text());
         }
         if let Some(l) = self.largest {
             let or = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| n.to_string());
@@ -408,35 +409,6 @@ impl FinetuneAnswer {
             ]);
         }
         table
-    }
-}
-
-impl FinetuneRequest {
-    fn text(&self) -> String {
-        let kind = match self.fine_tune_type {
-            FineTuneType::Lora => "LoRA",
-            FineTuneType::Dora => "DoRA",
-            FineTuneType::Full => "full",
-        };
-        let rank = if self.fine_tune_type == FineTuneType::Full {
-            String::new()
-        } else {
-            format!(" of rank {}", self.rank)
-        };
-        let layers = self
-            .num_layers
-            .map_or_else(|| "all layers".to_owned(), |n| format!("the last {n} layers"));
-        let keys = self.keys.as_ref().map_or(String::new(), |k| format!(" ({})", k.join(", ")));
-        let checkpoint = if self.grad_checkpoint { ", checkpointing" } else { "" };
-        let steps = self.grad_accumulation_steps;
-        let accumulated =
-            if steps > 1 { format!(", {steps} batches an update") } else { String::new() };
-        format!(
-            "{kind}{rank} of {layers}{keys}, batches of {} x {} tokens, {}{checkpoint}{accumulated}",
-            self.batch_size,
-            self.seq_tokens,
-            command::optimizer_name(self.optimizer)
-        )
     }
 }
 

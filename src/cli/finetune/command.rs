@@ -1,25 +1,6 @@
 //! The command line of `mlx_lm.lora` for a run.
 
 use super::run::FinetuneRun;
-use crate::graph::training::{FineTuneType, Optimizer};
-
-const fn type_name(kind: FineTuneType) -> &'static str {
-    match kind {
-        FineTuneType::Lora => "lora",
-        FineTuneType::Dora => "dora",
-        FineTuneType::Full => "full",
-    }
-}
-
-pub(super) const fn optimizer_name(optimizer: Optimizer) -> &'static str {
-    match optimizer {
-        Optimizer::Adam => "adam",
-        Optimizer::AdamW => "adamw",
-        Optimizer::Muon => "muon",
-        Optimizer::Sgd => "sgd",
-        Optimizer::Adafactor => "adafactor",
-    }
-}
 
 /// A word of a command line for a shell.
 fn quoted(word: &str) -> String {
@@ -44,9 +25,9 @@ pub(super) fn lines(run: &FinetuneRun, base: &str) -> Vec<String> {
     let config = run.config.as_ref().map(|path| path.display().to_string());
     let name = config.clone().unwrap_or_else(|| "config.yaml".to_owned());
     add(in_file || config.is_some(), format!("-c {}", quoted(&name)));
-    let kind = type_name(options.kind);
+    let kind = options.kind.name();
     add(options.kind != plain.kind, format!("--fine-tune-type {kind}"));
-    let optimizer = optimizer_name(options.optimizer);
+    let optimizer = options.optimizer.name();
     add(options.optimizer != plain.optimizer, format!("--optimizer {optimizer}"));
     let layers = options.layers.map_or(-1, i64::from);
     add(options.layers != plain.layers, format!("--num-layers {layers}"));

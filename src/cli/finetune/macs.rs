@@ -4,6 +4,7 @@ use super::answer::FinetuneAnswer;
 use super::choices::TrainingMacAnswer;
 use super::data::MeasuredData;
 use super::run::FinetuneRun;
+use super::timed::TimedStep;
 use crate::advise::finetune::macs_for_training;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
@@ -17,7 +18,7 @@ const MACS: usize = 12;
 /// What the run needs, and the cheapest Macs that do it.
 pub(super) fn answer(
     context: &Context,
-    (wanted, data): (&FinetuneRun, Option<MeasuredData>),
+    (wanted, data, timed): (&FinetuneRun, Option<MeasuredData>, Option<TimedStep>),
     (model, estimator): (&OpenedModel, &Estimator<'_>),
     why: &anyhow::Error,
 ) -> Result<(Answer, ExitStatus)> {
@@ -31,6 +32,7 @@ pub(super) fn answer(
     let listed = macs.iter().take(MACS).map(|mac| TrainingMacAnswer::of(mac, wanted.fill));
     let of = (model, estimator.run());
     let answer = FinetuneAnswer::of((wanted, data), of, &first.machine, &first.estimate)
-        .on_macs(why.to_string(), listed.collect());
+        .on_macs(why.to_string(), listed.collect())
+        .with_timing(timed);
     Ok((Answer::of(answer), ExitStatus::Ok))
 }

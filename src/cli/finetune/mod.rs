@@ -7,17 +7,18 @@ mod command;
 mod data;
 mod macs;
 mod run;
+mod timed;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use crate::advise::finetune::{changes, largest};
 use crate::estimate::memory::Fit;
-use crate::estimate::{Basis, Estimator};
+use crate::estimate::{Basis, Estimator, Fidelity, TrainingSpeed};
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use crate::run::{Program, Run};
 use answer::FinetuneAnswer;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use args::FinetuneArgs;
 use run::FinetuneRun;
 
@@ -31,7 +32,10 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, Exi
     let model = context
         .one_model_for(run.engine.program, &wanted.model, args.quant.as_deref(), None)?
         .loaded_by(run.engine.program)?;
-    let estimator = Estimator::new(Coefficients::embedded()?, &model, run, Basis::Spec);
+    let here = (machine.as_ref().ok(), args.machine.is_here());
+    let kernels = context.kernels_for(&model, &run, here)?.map(Box::new);
+    let basis = kernels.map_or(Basis::Spec, Basis::Kernels);
+    let estimator = Estimator::new(Coefficients::embedded()?, &model, run, basis);
     if estimator.run().engine.program != Program::MlxLm {
         bail!(
             "mlx_lm.lora trains no GGUF files, and {} is {}: name the model in an MLX format, such as 4bit, or its original",
@@ -40,11 +44,20 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, Exi
         );
     }
     let data = data::measured(&mut wanted, &model.id)?;
+    let timed = args.time_step.then(|| {
+        ensure!(args.machine.is_here(), "--time-step times MLX on this machine; leave --mac out");
+        timed::step(context, &model, &wanted.options, args.force)
+    });
+    let timed = timed.transpose()?;
     let machine = match machine {
         Ok(machine) => machine,
-        Err(why) => return macs::answer(context, (&wanted, data), (&model, &estimator), &why),
+        Err(why) => {
+            return macs::answer(context, (&wanted, data, timed), (&model, &estimator), &why);
+        }
     };
     let options = &wanted.options;
+    // Timings of another generation say nothing about this machine, which would otherwise be passed over in silence.
+    estimator.by_kernels(Some(&machine), options)?;
     let mut found = match data.as_ref().and_then(|d| d.between) {
         Some(between) => estimator.fine_tuning_between(&machine, options, between)?,
         None => estimator.fine_tuning(&machine, options)?,
@@ -59,8 +72,17 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, Exi
     if let Some(data) = &data {
         found.speed = estimator.training_speed_of(&machine, options, &data.lengths)?;
     }
+    if let Some(step) = &timed {
+        let (tokens, lengths) =
+            (found.speed.batch_tokens, data.as_ref().map_or(1, |d| d.lengths.len()));
+        if lengths <= 1 {
+            found.speed =
+                TrainingSpeed::timed(step.timed, tokens, Fidelity::LayerTimed, step.text());
+        }
+    }
     let answer = FinetuneAnswer::of((&wanted, data), (&model, estimator.run()), &machine, &found)
-        .with_advice(changes, largest);
+        .with_advice(changes, largest)
+        .with_timing(timed);
     Ok((Answer::of(answer), status))
 }
 

@@ -1,8 +1,9 @@
 //! The run that flags, a configuration file and the defaults of `mlx_lm.lora` make together.
 
 use super::args::FinetuneArgs;
+use crate::cli::shared::training_args::LoraSettings;
 use crate::engine::lora::config::{LoraConfig, SampleFields};
-use crate::graph::training::{FineTuning, padded_tokens};
+use crate::graph::training::FineTuning;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 
@@ -41,79 +42,24 @@ pub(super) struct FinetuneRun {
     pub notes: Vec<String>,
 }
 
-/// What decides memory and time, of flags, file and defaults together.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct LoraSettings {
-    /// The step; its tokens are those of the longest sample that is allowed.
-    pub options: FineTuning,
-    /// Longest sample in tokens; longer ones are cut.
-    pub max_seq_length: u32,
-    /// Iterations.
-    pub iters: u32,
-    /// Whether prompts are left out of the loss.
-    pub mask_prompt: bool,
-}
-
-/// Defaults of `mlx_lm.lora` that [`FineTuning`] does not have.
-const MAX_SEQ_LENGTH: u32 = 2048;
-const ITERS: u32 = 1000;
+/// `lora_parameters.scale` of `mlx_lm.lora`, where the file does not say.
 const SCALE: f64 = 20.0;
-
-impl LoraSettings {
-    /// Flags over the file over defaults; without flags what the file alone says.
-    fn of(args: Option<&FinetuneArgs>, file: &LoraConfig) -> Self {
-        let plain = FineTuning::default();
-        let adapters = file.lora_parameters.as_ref();
-        let flag = |of: &dyn Fn(&FinetuneArgs) -> Option<u32>| args.and_then(of);
-        let max_seq_length =
-            flag(&|a| a.max_seq_length).or(file.max_seq_length).unwrap_or(MAX_SEQ_LENGTH);
-        let longest = flag(&|a| a.longest).unwrap_or(max_seq_length);
-        let layers = args.and_then(|a| a.num_layers).or(file.num_layers);
-        let layers = layers.map_or(plain.layers, |n| u32::try_from(n).ok().filter(|&n| n > 0));
-        let keys = args.map(|a| &a.keys).filter(|keys| !keys.is_empty()).cloned();
-        let kind = args.and_then(|a| a.fine_tune_type).map(Into::into);
-        let optimizer = args.and_then(|a| a.optimizer).map(Into::into);
-        let options = FineTuning {
-            kind: kind.or(file.fine_tune_type).unwrap_or_default(),
-            optimizer: optimizer.or(file.optimizer).unwrap_or_default(),
-            layers,
-            rank: flag(&|a| a.rank).or(adapters.map(|a| a.rank)).unwrap_or(plain.rank),
-            keys: keys.or_else(|| adapters.and_then(|a| a.keys.clone())),
-            checkpoint: args.is_some_and(|a| a.grad_checkpoint)
-                || file.grad_checkpoint == Some(true),
-            accumulation: flag(&|a| a.grad_accumulation_steps)
-                .or(file.grad_accumulation_steps)
-                .unwrap_or(plain.accumulation),
-            batch: flag(&|a| a.batch_size).or(file.batch_size).unwrap_or(plain.batch),
-            tokens: padded_tokens(longest, max_seq_length),
-            ..plain
-        };
-        Self {
-            options,
-            max_seq_length,
-            iters: flag(&|a| a.iters).or(file.iters).unwrap_or(ITERS),
-            mask_prompt: args.is_some_and(|a| a.mask_prompt) || file.mask_prompt == Some(true),
-        }
-    }
-}
 
 impl FinetuneRun {
     /// Reads the configuration file, if one is named, and puts the flags over it.
     pub(super) fn of(args: &FinetuneArgs) -> Result<Self> {
-        let fill = args.fill.unwrap_or(1.0);
-        if !(fill > 0.0 && fill <= 1.0) {
-            bail!("--fill {fill}: a share above 0 and up to 1");
-        }
+        let told = &args.training;
+        let fill = told.fill.unwrap_or(1.0);
         let file = args.config.as_deref().map(LoraConfig::read).transpose()?.unwrap_or_default();
         let Some(model) = args.model.clone().or_else(|| file.model.clone()) else {
             bail!("no model: name it with --model, or in the configuration file (model:)");
         };
         let LoraSettings { options, max_seq_length, iters, mask_prompt } =
-            LoraSettings::of(Some(args), &file);
+            LoraSettings::of(Some(told), &file);
         let notes = notes(&file, args);
         let without_flags = LoraSettings::of(None, &file);
         let names_data = args.data.is_none() && (file.data.is_some() || file.hf_dataset);
-        let measured = args.longest.is_none() && args.fill.is_none() && !file.hf_dataset;
+        let measured = told.longest.is_none() && told.fill.is_none() && !file.hf_dataset;
         let of_file = file.data.map(PathBuf::from).filter(|path| path.is_dir() && measured);
         let adapters = file.lora_parameters;
         Ok(Self {
@@ -125,7 +71,7 @@ impl FinetuneRun {
             scale: adapters.as_ref().map_or(SCALE, |a| a.scale),
             dropout: adapters.map_or(0.0, |a| a.dropout),
             fill,
-            length_known: args.longest.is_some(),
+            length_known: told.longest.is_some(),
             data: args.data.clone().or(of_file),
             fields: file.features,
             config: args.config.clone(),

@@ -16,9 +16,9 @@ use super::shared::opening::About;
 use super::shared::speculation;
 use super::shared::tables::changes_table;
 use super::shared::words::{
-    contexts_text, engine_text, limit_texts, loss_notes, parts_text, status, wired_notes,
+    contexts_text, limit_texts, loss_notes, parts_text, predicted_engine_text, status, wired_notes,
 };
-use crate::estimate::memory::{Fit, LlamaMemory, Memory};
+use crate::estimate::memory::{Fit, HostPrompts, LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
 use crate::estimate::{
     Energy, Estimator, Explanation, PowerRange, PowerSpeeds, Prediction, TimedAlone,
@@ -128,7 +128,7 @@ fn document(p: &Prediction) -> Document {
         false => String::new(),
     };
     add("run", format!("{}-token prompt{images}{generated}{batch}{kv}", work.context_tokens));
-    add("engine", engine_text(&p.run, Some(&p.machine)));
+    add("engine", predicted_engine_text(p));
     if p.generates() {
         add("decode", speed_text(&p.decode));
         add("", bound_text(&p.decode));
@@ -312,6 +312,16 @@ fn llama_pairs(add: &mut impl FnMut(&str, String), m: &Memory, llama: &LlamaMemo
             draft_text(m)
         ),
     );
+    let [low, high] = m.process.footprint_bytes.map(Bytes);
+    let kept = match llama.host {
+        HostPrompts::Default(Bytes::ZERO) => String::new(),
+        HostPrompts::Default(most) => format!(
+            "; the upper end with up to {most} of earlier prompts, which the server comes to keep (--prompt-cache SIZE, 0 for \
+             none)"
+        ),
+        HostPrompts::Given(bytes) => format!("; with {bytes} of earlier prompts"),
+    };
+    add("footprint", format!("{low}–{high} of the process as macOS shows it{kept}"));
     let shared = if s.unified { "one cache for all" } else { "a cache each" };
     let flash = if s.flash { "on" } else { "off" };
     add(

@@ -8,7 +8,7 @@ use crate::advise::session::{
 use crate::chart::Chart;
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::opening::About;
-use crate::cli::shared::words::{engine_text, limit_texts, status};
+use crate::cli::shared::words::{limit_texts, predicted_engine_text, status};
 use crate::estimate::{Estimator, OpenedModel, TimeRange, TurnTimes};
 use crate::files;
 use crate::hardware::machine::Machine;
@@ -103,7 +103,7 @@ fn one_turn(d: &mut Document, plan: &SessionPlan, row: &TurnRow) {
             row.depth_tokens, row.cached_tokens, row.output_tokens
         ),
     );
-    add("engine", engine_text(&plan.last.run, Some(&plan.last.machine)));
+    add("engine", predicted_engine_text(&plan.last));
     add("first token", format!("after {}", warm(row)));
     add(
         "without it",
@@ -256,7 +256,7 @@ fn session(d: &mut Document, plan: &SessionPlan) {
             ),
         );
     }
-    add("engine", engine_text(&plan.last.run, Some(&plan.last.machine)));
+    add("engine", predicted_engine_text(&plan.last));
     add("whole", time(plan.total));
     add("", format!("without kept caches {}", time(plan.total_without_cache)));
     if let Some(last) = plan.turns.last() {

@@ -66,6 +66,8 @@ pub enum Plot {
     Cluster,
     /// Price against speed, with the Pareto front
     Price,
+    /// Peak of fine-tuning (mlx_lm.lora) against the length of samples, for batches with and without checkpointing
+    Finetune,
     /// Predicted against measured decode speed
     Measured,
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod drafts;
 mod page;
 mod plots;
+mod training;
 
 use super::shared::context::Context;
 use super::shared::evidence;

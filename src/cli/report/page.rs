@@ -1,7 +1,7 @@
 //! The page of a report.
 
 use super::args::Plot;
-use super::{Case, cluster, drafts, plots};
+use super::{Case, cluster, drafts, plots, training};
 use crate::advise::money::Economics;
 use crate::advise::offer_for;
 use crate::advise::purchase::{Needs, purchase};
@@ -47,6 +47,10 @@ pub(super) fn render(
     progress.say("memory by context");
     parts.push(PagePart::Heading("Memory".to_owned()));
     parts.push(PagePart::Figure(plots::chart(context, case, Plot::Memory)?));
+    if let Some(chart) = training::peak_by_length(case)? {
+        parts.push(PagePart::Heading("Fine-tuning".to_owned()));
+        parts.push(PagePart::Figure(chart));
+    }
     progress.say("every Mac on sale");
     parts.push(PagePart::Heading("What to buy".to_owned()));
     parts.push(PagePart::Table(choices(context, &estimators)?));

@@ -1,7 +1,7 @@
 //! The plots of a report.
 
 use super::args::Plot;
-use super::{Case, cluster, drafts};
+use super::{Case, cluster, drafts, training};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
 use crate::chart::{Axis, Chart, ChartShape, Corner, Mark};
@@ -28,6 +28,9 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
         }),
         Plot::Drafts => drafts::speedup_by_acceptance(context, case)?
             .ok_or_else(|| anyhow!("nothing may draft for the model in this run; `mlxplan recommend --draft auto` says why")),
+        Plot::Finetune => training::peak_by_length(case)?.ok_or_else(|| {
+            anyhow!("mlx_lm.lora cannot train this, or trains it token by token; `mlxplan finetune` says why")
+        }),
         Plot::Roofline => roofline(case),
         Plot::Measured => Err(anyhow!("that plot needs no model")),
     }

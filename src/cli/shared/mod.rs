@@ -27,6 +27,8 @@ pub(in crate::cli) mod shipped;
 pub(in crate::cli) mod signals;
 pub(in crate::cli) mod speculation;
 pub(in crate::cli) mod tables;
+pub mod training_args;
+pub(in crate::cli) mod training_keys;
 #[cfg(feature = "explore")]
 pub(in crate::cli) mod typed;
 pub(in crate::cli) mod updates;

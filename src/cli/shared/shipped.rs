@@ -6,6 +6,7 @@ use crate::roofline::Coefficients;
 use crate::validation::beyond::{BeyondRow, SHIPPED_BEYOND, read_beyond};
 use crate::validation::evaluate::{FitBasis, MeasuredMetric};
 use crate::validation::held_out::HeldOutRates;
+use crate::validation::training::{SHIPPED_TRAINING, read_training};
 use crate::validation::{Tools, Validation, read};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 pub(in crate::cli) const FILE: &str = "data/measurements.csv";
 /// The file of rows beyond one stream.
 const BEYOND: &str = "data/beyond.csv";
+/// The file of fine-tuning runs.
+const TRAINING: &str = "data/training.csv";
 const SHIPPED: &str = include_str!("../../../data/measurements.csv");
 const HELD_OUT: &str = include_str!("../../../data/cross_validation.csv");
 
@@ -27,7 +30,9 @@ impl Context {
         measurements.extend(several.cloned());
         let held_out = HeldOutRates::read(HELD_OUT)?;
         let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
-        Ok(validation.with_users(&measurements, &tools)?.with_clusters(&beyond, &tools))
+        let validation =
+            validation.with_users(&measurements, &tools)?.with_clusters(&beyond, &tools);
+        Ok(validation.with_training(&read_training(TRAINING, SHIPPED_TRAINING)?, &tools))
     }
 
     /// Its decode rates alone, by fits that have not seen the owner of a row.

@@ -1,15 +1,18 @@
 //! Figures and names in the words that every command uses.
 
 use super::exit::ExitStatus;
+use crate::engine::programs::Engines;
 use crate::estimate::memory::{
     Advice, Change, ContextBound, Fit, Limit, MaxContext, Memory, Withheld,
 };
-use crate::estimate::{EngineAnswer, Longest, Run};
+use crate::estimate::{EngineAnswer, Longest, Prediction, Run};
 use crate::hardware::machine::Machine;
 use crate::hardware::power::Form;
+use crate::ledger::llama_cpp::NEWEST_BUILD;
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
 use crate::model::quality::{LossBasis, is_below_four_bits};
+use crate::run::MICRO_BATCH;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 
 /// A probability; only what cannot be otherwise is rounded to certainty.
@@ -70,7 +73,10 @@ const WHOLE: u32 = 1 << 20;
 pub(in crate::cli) fn engine_text(run: &Run, machine: Option<&Machine>) -> String {
     let engine = program_text(run, machine);
     if run.engine.program.runs_gguf() {
-        return engine;
+        return match micro_batches(run) {
+            [least, most] if least == most => format!("{engine}, batches of {most}"),
+            [least, most] => format!("{engine}, batches of {least} to {most}"),
+        };
     }
     match run.engine.prefill_step {
         WHOLE.. => format!("{engine}, prompts in one chunk"),
@@ -78,12 +84,42 @@ pub(in crate::cli) fn engine_text(run: &Run, machine: Option<&Machine>) -> Strin
     }
 }
 
-/// The same without the chunk, for runs that read no prompts.
-pub(in crate::cli) fn program_text(run: &Run, machine: Option<&Machine>) -> String {
-    let engine = run.engine.name();
-    if run.engine.program.runs_gguf() {
-        return engine;
+/// The engine of a prediction in one line, with the batch that llama.cpp was found to take.
+pub(in crate::cli) fn predicted_engine_text(p: &Prediction) -> String {
+    engine_text(&p.with_batch_taken(), Some(&p.machine))
+}
+
+/// Tokens that llama.cpp computes at once, fewest and most: as asked for, or by the program's own rule.
+fn micro_batches(run: &Run) -> [u32; 2] {
+    let engine = &run.engine;
+    let own = |all: &Engines| all.micro_batches(engine.program, engine.version);
+    let asked = engine.micro_batch.map(|tokens| [tokens; 2]);
+    asked.or_else(|| Engines::embedded().ok().map(own)).unwrap_or([MICRO_BATCH; 2])
+}
+
+/// The program on llama.cpp, its version, and the build of llama.cpp that is taken where the version does not say it.
+fn on_llama_cpp(run: &Run) -> String {
+    let engine = &run.engine;
+    let within = |all: &Engines| all.llama_cpp_in(engine.program, engine.version);
+    let build = Engines::embedded().ok().and_then(within);
+    match (engine.version, build) {
+        (Some(version), Some(build)) => {
+            format!("{} {version} (llama.cpp b{build})", engine.program)
+        }
+        (Some(version), None) if version.is_build() => engine.name(),
+        (version, _) => {
+            let version = version.map_or_else(|| "version not known".to_owned(), |v| v.to_string());
+            format!("{} ({version}; as llama.cpp b{NEWEST_BUILD})", engine.program)
+        }
     }
+}
+
+/// The engine in one line without the chunk, for runs that read no prompts.
+pub(in crate::cli) fn program_text(run: &Run, machine: Option<&Machine>) -> String {
+    if run.engine.program.runs_gguf() {
+        return on_llama_cpp(run);
+    }
+    let engine = run.engine.name();
     let with_units = machine.filter(|m| m.matrix_units.value);
     match with_units.map(|m| EngineAnswer::of(run, Some(m)).nax) {
         None => engine,

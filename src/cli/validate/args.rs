@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// Recorded measurements: a CSV file with the columns of data/measurements.csv, or a result of llama-bench (-o json or
+    /// Recorded measurements: a CSV file with the columns of data/measurements.csv, of data/beyond.csv or of
+    /// data/training.csv (fine-tuning), or a result of llama-bench (-o json or
     /// jsonl), llmfit, mlx-chronos, mlx_lm.benchmark or oMLX; without it, the published ones that
     /// the coefficients were fitted on, in cross-validation
     #[arg(long, value_name = "FILE")]

@@ -13,6 +13,7 @@ use crate::validation::import::import;
 use crate::validation::measurement::RateKind;
 use crate::validation::score::{DirectionScore, ErrorScore};
 use crate::validation::speculation::SpeculationScores;
+use crate::validation::training::{is_training, read_training};
 use crate::validation::{Validation, read};
 use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
@@ -51,6 +52,11 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation, Specul
         .with_context(|| format!("cannot read {}", path.display()))?;
     let file = path.display().to_string();
     let tools = context.tools()?;
+    if is_training(&text) {
+        let rows = read_training(&file, &text)?;
+        let validation = Validation::of_none(FitBasis::Shipped).with_training(&rows, &tools);
+        return Ok((file, validation, SpeculationScores::of(&[], &tools)));
+    }
     let imported = import(&file, &text, tools.models, tools.hardware)?;
     let (measurements, left_out) = match imported {
         Some(found) => (found.rows, found.left_out),
@@ -123,6 +129,10 @@ struct Summary {
     cluster_decode: Option<MetricSummary>,
     /// Prefill of several Macs together.
     cluster_prefill: Option<MetricSummary>,
+    /// Peak memory of fine-tuning.
+    training_peak: Option<MetricSummary>,
+    /// Tokens in the loss per second of fine-tuning.
+    training_speed: Option<MetricSummary>,
     /// Whether it is rightly said that several Macs decode faster or slower than one; `null` where no row says what one does.
     cluster_direction: Option<DirectionScore>,
 }
@@ -134,6 +144,8 @@ struct MetricSummary {
     #[serde(flatten)]
     all: Scores,
     engine: BTreeMap<String, Scores>,
+    /// By program, version and MLX, as far as the rows state them.
+    engine_version: BTreeMap<String, Scores>,
     chip: BTreeMap<String, Scores>,
     size_class: BTreeMap<String, Scores>,
     architecture: BTreeMap<String, Scores>,
@@ -198,6 +210,7 @@ impl MetricSummary {
         Some(Self {
             all: v.score(metric, |_| true)?.into(),
             engine: groups("engine"),
+            engine_version: groups("engine_version"),
             chip: groups("chip"),
             size_class: groups("size_class"),
             architecture: groups("architecture"),
@@ -230,6 +243,8 @@ impl ValidationAnswer {
                 users: MetricSummary::of(&v, MeasuredMetric::Users),
                 cluster_decode: MetricSummary::of(&v, MeasuredMetric::ClusterDecode),
                 cluster_prefill: MetricSummary::of(&v, MeasuredMetric::ClusterPrefill),
+                training_peak: MetricSummary::of(&v, MeasuredMetric::TrainingPeak),
+                training_speed: MetricSummary::of(&v, MeasuredMetric::TrainingSpeed),
                 cluster_direction: Some(v.direction).filter(|d| d.n > 0),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
@@ -344,6 +359,8 @@ const fn title(metric: MeasuredMetric) -> &'static str {
         MeasuredMetric::Users => "Several users",
         MeasuredMetric::ClusterDecode => "Decode of several Macs",
         MeasuredMetric::ClusterPrefill => "Prefill of several Macs",
+        MeasuredMetric::TrainingPeak => "Peak memory of fine-tuning",
+        MeasuredMetric::TrainingSpeed => "Speed of fine-tuning",
     }
 }
 
@@ -394,16 +411,23 @@ fn accuracy(v: &Validation) -> Table {
     add("decode, LM Studio (GGUF)", MeasuredMetric::Decode, &|r| r.engine == "lmstudio-gguf");
     add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
-    add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
+    add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|r| r.engine == "mlx-lm");
+    add("peak memory, other programs on MLX", MeasuredMetric::PeakMemory, &|r| {
+        r.engine != "mlx-lm"
+    });
     add("several users", MeasuredMetric::Users, &|_| true);
     add("decode, several Macs", MeasuredMetric::ClusterDecode, &|_| true);
     add("prefill, several Macs", MeasuredMetric::ClusterPrefill, &|_| true);
+    add("fine-tuning, peak memory", MeasuredMetric::TrainingPeak, &|_| true);
+    add("fine-tuning, speed", MeasuredMetric::TrainingSpeed, &|_| true);
     table
 }
 
 fn groups(v: &Validation, metric: MeasuredMetric) -> Table {
     let mut table = score_columns(&["group", "value"]);
-    for grouping in GROUPINGS {
+    // Versions move peaks; speeds of one version are few.
+    let versions = metric == MeasuredMetric::PeakMemory;
+    for grouping in GROUPINGS.into_iter().filter(|g| versions || *g != "engine_version") {
         for (name, [row, c]) in v.groups(metric, grouping) {
             let first = [grouping.replace('_', " "), name];
             table.row(first.into_iter().chain(score_cells(&row, &c)));
@@ -449,7 +473,7 @@ fn worst_table(metric: MeasuredMetric, rows: &[&Row]) -> Table {
         Column::text("guess at the cause").droppable(1),
     ]);
     let value = |x: f64| match metric {
-        MeasuredMetric::PeakMemory => format!("{:.2} GB", x / 1e9),
+        MeasuredMetric::PeakMemory | MeasuredMetric::TrainingPeak => format!("{:.2} GB", x / 1e9),
         _ => format!("{x:.1} tok/s"),
     };
     for r in rows {

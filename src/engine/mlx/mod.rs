@@ -2,6 +2,7 @@
 //!
 //! [`Model`] executes the trace of a graph operation by operation, so that every family runs that has a Graph.
 
+mod backward;
 pub mod clock;
 mod error;
 mod execute;
@@ -18,6 +19,7 @@ mod product_timing;
 mod sample;
 mod sampled;
 mod scalar;
+mod training;
 mod weights;
 
 use mlx_rs as rs;
@@ -31,4 +33,5 @@ pub use model::{Model, Session, StepOutput};
 pub use ops::Array;
 pub use product_timing::{TimedProduct, time_product};
 pub use sampled::{LikeLayers, Sampled};
+pub use training::TrainingProcess;
 pub use weights::LoadedWeights;

@@ -1,9 +1,10 @@
 //! One operation of a trace as a call of MLX.
 
+use super::backward;
 use super::error::EngineError;
 use super::kernels;
 use super::ops::{Array, AttentionMask, BinaryFn, Ops, PackedRef, UnaryFn};
-use crate::graph::op::{Binary, Op, Rope, Training, Unary};
+use crate::graph::op::{Binary, Op, Unary};
 use crate::graph::shape::Shape;
 use crate::model::{DType, Packing};
 
@@ -130,12 +131,7 @@ pub(super) fn run(
         Op::Custom(kernel) => return kernels::run(ops, *kernel, inputs, out),
         // Its members stand in the trace, so the trace's walker runs it.
         Op::Compiled(_) => Err(read.wrong()),
-        Op::Training(Training::ScatterAdd(axes)) => match inputs {
-            [x, indices @ .., new] => ops.scatter(x, indices, new, axes, true),
-            _ => Err(read.wrong()),
-        },
-        // Only plans and replays need the rest of a backward pass.
-        Op::Training(_) => Err(read.wrong()),
+        Op::Training(op) => return backward::run(ops, *op, inputs, out),
         Op::Reshape | Op::Flatten | Op::Unflatten | Op::ExpandDims(_) | Op::Squeeze(_) => {
             ops.reshape(read.only()?, &shape)
         }
@@ -231,7 +227,10 @@ pub(super) fn run(
             let [x, w] = read.all()?;
             ops.conv1d(x, w, *groups)
         }
-        Op::Rope(spec) => rope(ops, &read, spec),
+        Op::Rope(spec) => {
+            let (x, rest) = read.first()?;
+            backward::rotated(ops, x, spec, rest)
+        }
         Op::Attention { .. } => attention(ops, &read),
     };
     Ok(vec![made?])
@@ -240,14 +239,6 @@ pub(super) fn run(
 fn slice_update(ops: &Ops, read: &Inputs<'_>, start: &Shape, multiply: bool) -> Result<Array> {
     let [x, new] = read.all()?;
     ops.slice_update(x, new, start, &kernels::shape_of(new), multiply)
-}
-
-fn rope(ops: &Ops, read: &Inputs<'_>, spec: &Rope) -> Result<Array> {
-    let (x, rest) = read.first()?;
-    let table = usize::from(spec.base.is_none());
-    let position = if rest.len() > table { rest.first().copied() } else { None };
-    let freqs = if table == 1 { rest.last().copied() } else { None };
-    ops.rope(x, spec, position, freqs)
 }
 
 fn attention(ops: &Ops, read: &Inputs<'_>) -> Result<Array> {

@@ -126,6 +126,8 @@ pub struct Engine {
     pub prefill_step_settable: Option<bool>,
     #[serde(default)]
     pub prefill_step_shrinks_to: Vec<u32>,
+    /// Share of its own limit that it keeps chunks under by making them smaller.
+    pub prefill_step_shrinks_at: Option<f64>,
     #[serde(default)]
     pub prefill_step_by_date: Vec<Since>,
     pub n_batch: Option<u32>,
@@ -146,6 +148,10 @@ pub struct Engine {
     #[serde(default)]
     pub context_autofit_without_scores: Vec<String>,
     pub context_autofit_rule: Option<String>,
+    /// Chunks that it chooses from, the largest first.
+    #[serde(default)]
+    pub context_autofit_steps: Vec<u32>,
+    pub context_autofit_steps_from: Option<String>,
     pub context_checkpoints: Option<Setting<u32>>,
     pub swa_full: Option<bool>,
     pub gpu_layers: Option<String>,
@@ -173,7 +179,6 @@ pub struct Engine {
     pub prompt_cache_entries: Option<u32>,
     pub prompt_cache_entries_hybrid: Option<u32>,
     pub prompt_cache_bytes: Option<SettingValue>,
-    pub prompt_cache_bytes_rule: Option<String>,
     pub prompt_cache_fraction: Option<f64>,
     pub prompt_cache_ram: Option<u64>,
     pub prompt_cache_ssd_rule: Option<String>,
@@ -183,6 +188,8 @@ pub struct Engine {
 
     // Memory.
     pub vision_tower: Option<bool>,
+    /// Whether it is often started without them.
+    pub vision_tower_optional: Option<bool>,
     pub vision_tower_from: Option<String>,
     pub wires: Option<String>,
     #[serde(default)]
@@ -210,4 +217,6 @@ pub struct Engine {
     pub port: Option<u16>,
     #[serde(default)]
     pub probe: Vec<String>,
+    /// Where it was read what it answers there.
+    pub probe_source: Option<String>,
 }

@@ -2,7 +2,8 @@
 //! llama.cpp inside it.
 
 use super::{Engine, Engines, Release, Setting, SettingChange, SettingValue};
-use crate::run::{Program, Version};
+use crate::ledger::llama_cpp::LlamaRelease;
+use crate::run::{MICRO_BATCH, Program, Version};
 use crate::units::{Bytes, GIB};
 
 /// What a version of Ollama starts llama.cpp with, where nothing else is said.
@@ -32,14 +33,12 @@ impl Engines {
         let row = self.row(Program::Ollama)?;
         let version = version.or_else(|| self.newest(Program::Ollama))?;
         let at = Moment { row, version };
-        let builds = || row.llama_cpp_build.range(..=Release(version));
-        let build = builds().next_back().or_else(|| row.llama_cpp_build.iter().next());
         let contexts = changes(row.num_ctx.as_ref());
         let context = contexts.iter().rev().find(|c| at.reached(c)).or_else(|| contexts.first());
         let slots = changes(row.slots.as_ref()).iter().find(|c| at.reached(c));
         let batches = changes(row.n_ubatch.as_ref()).iter().rev().find(|c| at.reached(c));
         Some(OllamaDefaults {
-            build: *build?.1,
+            build: self.llama_cpp_in(Program::Ollama, Some(version))?,
             context: context.map_or(4096, |c| tokens(c, limit)),
             slots: slots.map_or(1, |c| number(c).unwrap_or(4)),
             flash: changes(row.flash_attention.as_ref())
@@ -51,6 +50,48 @@ impl Engines {
 }
 
 impl Engines {
+    /// The build of llama.cpp in a version of a program that is not llama.cpp itself, or one of its time; `None` where it is
+    /// not known.
+    #[must_use]
+    pub fn llama_cpp_in(&self, program: Program, version: Option<Version>) -> Option<u32> {
+        let all = &self.row(program)?.llama_cpp_build;
+        let until = all.range(..=Release(version?)).next_back();
+        until.or_else(|| all.iter().next()).map(|(_, build)| *build)
+    }
+
+    /// What a server on llama.cpp keeps of earlier prompts in the memory of the CPU unless told otherwise (`--cache-ram`);
+    /// `None` for versions that keep none there.
+    #[must_use]
+    pub fn host_prompts(&self, program: Program, version: Option<Version>) -> Option<Bytes> {
+        let row = self.row(program)?;
+        let since = row.llama_server_from.zip(version).is_none_or(|(from, v)| from.0 <= v);
+        let build = version.filter(|v| v.is_build() && program == Program::LlamaCpp);
+        let keeps = since && build.is_none_or(|v| LlamaRelease::of(v.major).host_prompts);
+        let mib = match row.cache_ram_mib.as_ref()? {
+            Setting::Fixed(mib) => u64::from(*mib),
+            Setting::Changed(all) => all.iter().rev().find_map(number)?,
+        };
+        keeps.then_some(Bytes(mib << 20))
+    }
+
+    /// Tokens that a program on llama.cpp computes at once where nothing else is said: fewest and most, by context and
+    /// memory.
+    #[must_use]
+    pub fn micro_batches(&self, program: Program, version: Option<Version>) -> [u32; 2] {
+        let usual = |most: u32| [MICRO_BATCH.min(most), most];
+        let Some(row) = self.row(program) else { return usual(MICRO_BATCH) };
+        if let Some(Setting::Fixed(tokens)) = row.n_ubatch {
+            return [tokens; 2];
+        }
+        let Some(version) = version.or_else(|| self.newest(program)) else {
+            return usual(MICRO_BATCH);
+        };
+        let at = Moment { row, version };
+        let now = changes(row.n_ubatch.as_ref()).iter().rev().find(|c| at.reached(c));
+        let largest = now.and_then(|c| c.by_ctx.iter().map(|[_, tokens]| *tokens).max());
+        usual(largest.unwrap_or(MICRO_BATCH))
+    }
+
     /// Sequences that a version of a program generates at once where nothing else is said; without a limit where it is not known.
     pub(super) fn slots(&self, program: Program, version: Option<Version>) -> u32 {
         let Some(row) = self.row(program) else { return u32::MAX };
@@ -153,6 +194,16 @@ mod tests {
         assert!(!flash("0.24.0", "llama") && flash("0.30.0", "llama"));
         let build = |version| defaults(version, "llama", 16).build;
         assert_eq!((build("0.32.4"), build("0.31.0"), build("0.20.0")), (10_091, 9452, 7900));
+        let all = Engines::embedded().expect("built in");
+        let batches = |program, version: &str| all.micro_batches(program, version.parse().ok());
+        assert_eq!(batches(Program::Ollama, "0.30.0"), [512, 2048]);
+        assert_eq!(batches(Program::Ollama, "0.24.0"), [512; 2]);
+        assert_eq!(batches(Program::LlamaCpp, "b9452"), [512; 2]);
+        let host = |program, version: &str| all.host_prompts(program, version.parse().ok());
+        assert_eq!(host(Program::Ollama, "0.24.0"), None);
+        assert_eq!(host(Program::Ollama, "0.32.4"), Some(Bytes(8 * GIB)));
+        assert_eq!(host(Program::LlamaCpp, "b6000"), None);
+        assert_eq!(host(Program::LlamaCpp, "b9452"), Some(Bytes(8 * GIB)));
         assert!(defaults("0.30.0", "llama", 16).larger_batches);
         assert!(!defaults("0.24.0", "llama", 16).larger_batches);
     }

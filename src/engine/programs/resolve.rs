@@ -50,6 +50,7 @@ impl Engines {
             step_with_towers: self
                 .step_with_towers(program)
                 .filter(|_| asked.prefill_step.is_none()),
+            micro_batch: asked.prefill_step.filter(|_| program.runs_gguf()),
             whole_logits: self.computes_whole_logits(program, version),
             pads_sequences: self.pads_sequences(program, version),
             prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
@@ -82,6 +83,28 @@ impl Engines {
         stated.or_else(listed).or_else(|| by(&row.mlx_by_version)).or_else(|| by(&row.mlx_by_date))
     }
 
+    /// The oldest and the newest version of a program that the file lists; `None` where it lists none.
+    #[must_use]
+    pub fn listed(&self, program: Program) -> Option<[Version; 2]> {
+        let row = self.row(program)?;
+        let mut all: Vec<Version> = row.versions.keys().map(|r| r.0).collect();
+        if program.is_mlx_lm() {
+            all.extend(self.mlx_lm_versions.keys().map(|r| r.0));
+        }
+        let since = row.mlx_by_version.iter().chain(&row.mlx_by_date);
+        all.extend(since.filter_map(|s| s.0.parse::<Version>().ok()));
+        all.extend(self.newest(program));
+        Some([all.iter().min().copied()?, all.iter().max().copied()?])
+    }
+
+    /// The oldest and the newest MLX that the file lists.
+    #[must_use]
+    pub fn listed_mlx(&self) -> Option<[Version; 2]> {
+        let mut all = self.mlx_versions.keys().map(|r| r.0);
+        let oldest = all.next()?;
+        Some([oldest, all.next_back().unwrap_or(oldest)])
+    }
+
     /// The newest version of a program on a day (`2026-05-31`).
     #[must_use]
     pub fn newest_on(&self, program: Program, day: &str) -> Option<Version> {
@@ -90,7 +113,8 @@ impl Engines {
     }
 
     /// The newest MLX on a day.
-    fn mlx_on(&self, day: &str) -> Option<Version> {
+    #[must_use]
+    pub fn mlx_on(&self, day: &str) -> Option<Version> {
         let released = self.mlx_versions.iter().filter(|(_, date)| date.as_str() <= day);
         released.map(|(release, _)| release.0).max()
     }
@@ -149,7 +173,9 @@ impl Engines {
             return MlxRelease::known(newest);
         }
         let until = || self.mlx_lm_versions.range(..=Release(asked)).rev();
-        let needed = until().find_map(|(_, r)| r.mlx_min).map_or(supported, |r| r.0);
+        let first = || self.mlx_lm_versions.values().find_map(|r| r.mlx_min);
+        let needed = until().find_map(|(_, r)| r.mlx_min).or_else(first);
+        let needed = needed.map_or(supported, |r| r.0);
         let then = until().next().and_then(|(_, r)| self.mlx_on(&r.date)).unwrap_or(needed);
         MlxRelease { taken: then.max(needed), range: [needed.min(newest), newest] }
     }

@@ -62,9 +62,10 @@ fn engines_are_resolved_by_the_rules_of_the_file() {
         ("mlx-lm@0.31.3", "mlx-lm 0.31.3 (MLX 0.31.2, of 0.31.2 to 0.32.4)", 2048),
         ("mlx-lm@0.26.2", "mlx-lm 0.26.2 (MLX 0.26.3, of 0.25.0 to 0.32.4)", 2048),
         ("mlx-lm@0.22.1", "mlx-lm 0.22.1 (MLX 0.23.2, of 0.22.0 to 0.32.4)", 512),
+        ("mlx-lm@0.1.0", "mlx-lm 0.1.0 (MLX 0.22.0, of 0.22.0 to 0.32.4)", 512),
         ("mlx-lm@1.0", "mlx-lm 1.0.0 (MLX 0.32.4)", 2048),
         ("mlx-lm-server", "mlx-lm-server 0.32.2 (MLX 0.32.4)", 2048),
-        ("lm-studio", "lm-studio 2026-08-17 (MLX 0.32.0)", 2048),
+        ("lm-studio", "lm-studio 2026-08-21 (MLX 0.32.0)", 2048),
         ("lm-studio@2026-03-20", "lm-studio 2026-03-20 (MLX 0.31.1)", 512),
         ("lm-studio@0.3.39", "lm-studio 0.3.39 (MLX 0.32.0, of 0.30.5 to 0.32.0)", 2048),
         ("omlx@0.5.1", "omlx 0.5.1 (MLX 0.31.2)", 2048),
@@ -76,6 +77,7 @@ fn engines_are_resolved_by_the_rules_of_the_file() {
         ("exo", "exo 1.0.71 (MLX 0.32.0)", 4096),
         ("osaurus", "osaurus (MLX 0.32.4, of 0.30.4 to 0.32.4)", 2048),
         ("llama.cpp@b9452", "llama.cpp b9452", 2048),
+        ("llama.cpp", "llama.cpp b11549", 2048),
         ("ollama", "ollama 0.32.15", 2048),
     ] {
         let found = setup(engine);

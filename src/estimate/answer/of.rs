@@ -10,9 +10,10 @@ use crate::calibration::evidence::PredictedRate;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Prefill};
-use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
+use crate::estimate::{Named, OpenedModel, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
 use crate::hardware::machine::Machine;
+use crate::ledger::weights::Weights;
 use crate::run::{EngineSetup, Images, MatrixUnits, Run, Work};
 use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -27,6 +28,19 @@ impl From<&Named> for ModelAnswer {
             quant: named.quant.clone(),
             parameters: named.weights.parameters,
             active_parameters: named.weights.active_parameters,
+        }
+    }
+}
+
+impl From<&OpenedModel> for ModelAnswer {
+    fn from(model: &OpenedModel) -> Self {
+        let weights = Weights::of(&model.graph);
+        Self {
+            id: model.id.clone(),
+            family: model.graph.model_type().to_owned(),
+            quant: model.quant.clone(),
+            parameters: weights.parameters,
+            active_parameters: weights.active_parameters,
         }
     }
 }
@@ -58,9 +72,15 @@ impl EngineAnswer {
             mlx_interval: mlx.map(|m| m.range),
             macos: engine.macos,
             nax: machine.filter(|_| mlx.is_some()).map_or("unknown", |m| nax(m, engine)),
-            prefill_step: engine.prefill_step,
+            prefill_step: engine.chunk(),
             kv_type: engine.kv_type(),
         }
+    }
+
+    /// The engine of a prediction, with the batch that llama.cpp was found to take.
+    #[must_use]
+    pub fn of_prediction(p: &Prediction) -> Self {
+        Self::of(&p.with_batch_taken(), Some(&p.machine))
     }
 }
 
@@ -83,7 +103,7 @@ impl RunKeys {
             generate_tokens: run.work.generate_tokens,
             batch: run.work.batch,
             kv_bits: run.engine.kv.map(|q| q.packing.bits),
-            prefill_step: run.engine.prefill_step,
+            prefill_step: run.engine.chunk(),
             engine: run.engine.program,
             engine_version: run.engine.version,
             mlx: (!run.engine.program.runs_gguf()).then_some(run.engine.mlx.taken),
@@ -237,9 +257,9 @@ impl From<&Prediction> for PredictionAnswer {
         Self {
             model: (&p.model).into(),
             format: FormatAnswer::of(&p.model, &p.run),
-            engine: EngineAnswer::of(&p.run, Some(&p.machine)),
+            engine: EngineAnswer::of_prediction(p),
             machine: Some(p.machine.summary()),
-            request: RunKeys::of(&p.run.with_reserve(reserve)),
+            request: RunKeys::of(&p.with_batch_taken().with_reserve(reserve)),
             memory: MemoryAnswer::of(p),
             decode: p.generates().then(|| DecodeAnswer {
                 tokens_per_s: d.tokens_per_s,

@@ -43,8 +43,19 @@ impl Widths {
     }
 }
 
-/// The context that LM Studio fits to a model on MLX, by the rule that its log shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What LM Studio fits the context of a model with.
+#[derive(Clone, Copy, Debug)]
+pub struct AutoFitRule<'r> {
+    /// Chunks that it chooses from, the largest first.
+    pub steps: &'r [u32],
+    /// What it leaves free of the working set, GiB.
+    pub reserve_gib: u32,
+    /// Whether it charges no scores of attention to this model.
+    pub without_scores: bool,
+}
+
+/// The context that LM Studio fits to a model on MLX, by the rule that its log shows (`context_fit.py` of mlx-engine).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AutoFit {
     /// Tokens.
     pub tokens: u64,
@@ -56,29 +67,82 @@ pub struct AutoFit {
     pub reserve_gib: u32,
     /// Whether it charges the scores of a whole chunk for every token.
     pub charges_scores: bool,
+    /// The chunks in which it reads the prompt of the run: until which token, and how many at once.
+    pub chunks: Vec<(u64, u32)>,
 }
 
 impl AutoFit {
-    /// The context for weights of so many bytes that were made for so many tokens. The scores of a whole chunk are charged for
-    /// every token of the context, also where MLX builds none, unless the model is one that it charges none for.
+    /// The context for weights of so many bytes that were made for so many tokens, and the chunks of a prompt. The scores of
+    /// a whole chunk are charged for every token of the context, also where MLX builds none, unless the model is one that it
+    /// charges none for.
     #[must_use]
     pub fn of(
         layout: &Layout,
         (weights, made_for): (Bytes, Option<u64>),
-        (working_set, reserve_gib): (Bytes, u32),
-        (chunk, without_scores): (u32, bool),
+        (working_set, prompt): (Bytes, u64),
+        rule: AutoFitRule<'_>,
     ) -> Self {
-        let chunk = u64::from(chunk);
-        let widths = Widths::of(layout, chunk);
-        let ceiling = working_set.saturating_sub(Bytes(u64::from(reserve_gib) * GIB));
-        let scores = if without_scores { 0 } else { HALF * widths.heads * chunk };
-        let each = (widths.token + HALF * layout.width + scores).max(1);
-        let fixed = weights.0 + widths.windows + widths.states;
-        let room = ceiling.0.saturating_sub(fixed) / each;
+        let ceiling = working_set.saturating_sub(Bytes(u64::from(rule.reserve_gib) * GIB));
+        let smallest = rule.steps.last().copied().unwrap_or(1);
+        let at = FittedStep::of(layout, weights, (smallest, rule.without_scores));
+        let room = ceiling.0.saturating_sub(at.fixed) / (at.token + at.input).max(1);
         let most = made_for.unwrap_or(u64::MAX).max(LEAST);
         let tokens = room.next_multiple_of(STEP).clamp(LEAST, most);
-        let peak = Bytes(fixed + tokens * each);
-        Self { tokens, peak, ceiling, reserve_gib, charges_scores: !without_scores }
+        let peak = Bytes(at.fixed + tokens * (at.token + at.input));
+        let limits = rule.steps.iter().map(|&step| {
+            let at = FittedStep::of(layout, weights, (step, rule.without_scores));
+            let room = ceiling.0.saturating_sub(at.fixed + at.input * prompt);
+            (room / at.token.max(1) / STEP * STEP, step)
+        });
+        let mut chunks: Vec<(u64, u32)> = Vec::new();
+        for (until, step) in limits {
+            let last = if step == smallest { prompt } else { until.min(prompt) };
+            if last > chunks.last().map_or(0, |(end, _)| *end) {
+                chunks.push((last, step));
+            }
+        }
+        let charges_scores = !rule.without_scores;
+        Self { tokens, peak, ceiling, reserve_gib: rule.reserve_gib, charges_scores, chunks }
+    }
+}
+
+impl AutoFit {
+    /// The chunks of the prompt in words, where they are not all of one length.
+    #[must_use]
+    pub fn chunks_text(&self) -> String {
+        let [parts @ .., (_, last)] = self.chunks.as_slice() else { return String::new() };
+        if parts.is_empty() {
+            return String::new();
+        }
+        let parts: Vec<String> =
+            parts.iter().map(|(until, step)| format!("of {step} up to token {until}")).collect();
+        format!(
+            "; it reads this prompt in chunks {}, then of {last} (--prefill-step {last} predicts those)",
+            parts.join(", ")
+        )
+    }
+}
+
+/// The sum that LM Studio makes for a chunk.
+struct FittedStep {
+    /// Bytes whatever the tokens.
+    fixed: u64,
+    /// Bytes of a token in the cache, with the scores of a chunk.
+    token: u64,
+    /// Bytes of a token of the prompt.
+    input: u64,
+}
+
+impl FittedStep {
+    fn of(layout: &Layout, weights: Bytes, (step, without_scores): (u32, bool)) -> Self {
+        let step = u64::from(step);
+        let widths = Widths::of(layout, step);
+        let scores = if without_scores { 0 } else { HALF * widths.heads * step };
+        Self {
+            fixed: weights.0 + widths.windows + widths.states,
+            token: widths.token + scores,
+            input: HALF * layout.width,
+        }
     }
 }
 
@@ -139,16 +203,32 @@ mod tests {
             let graph = graph(model, quant);
             let layout = Layout::of(&graph).expect("runs");
             let made_for = graph.max_context();
-            let fit = AutoFit::of(
-                &layout,
-                (gib(baseline), made_for),
-                (gib(working_set), 3),
-                (2048, false),
-            );
+            let rule = AutoFitRule { steps: &[2048], reserve_gib: 3, without_scores: false };
+            let fit =
+                AutoFit::of(&layout, (gib(baseline), made_for), (gib(working_set), 8192), rule);
             assert!(fit.tokens.abs_diff(tokens) <= 512, "{model}: {} tokens", fit.tokens);
             assert!((fit.peak.gib() - peak).abs() < 0.06, "{model}: {}", fit.peak.gib());
             assert!((fit.ceiling.gib() - (working_set - 3.0)).abs() < 0.01, "{model}");
         }
+    }
+
+    /// Since 2026-08-21 the context is that of chunks of 512, and a prompt is read in larger ones as far as those fit.
+    #[test]
+    fn smaller_chunks_hold_longer_prompts() {
+        let graph = graph("Qwen/Qwen3.8-27B", "4bit");
+        let layout = Layout::of(&graph).expect("runs");
+        let fit = |steps: &[u32], prompt: u64| {
+            let rule = AutoFitRule { steps, reserve_gib: 3, without_scores: false };
+            AutoFit::of(&layout, (gib(14.95), graph.max_context()), (gib(36.0), prompt), rule)
+        };
+        let (fixed, chosen) = (fit(&[2048], 100_000), fit(&[2048, 1024, 512], 150_000));
+        assert!(chosen.tokens > fixed.tokens, "{} {}", chosen.tokens, fixed.tokens);
+        let steps: Vec<u32> = chosen.chunks.iter().map(|(_, step)| *step).collect();
+        assert_eq!(
+            (steps, chosen.chunks.last().map(|(end, _)| *end)),
+            (vec![2048, 1024], Some(150_000))
+        );
+        assert_eq!(fit(&[2048, 1024, 512], 4096).chunks, [(4096, 2048)]);
     }
 
     /// What it takes for the baseline is what is loaded, tower included.

@@ -10,7 +10,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::{KvType, Layout, LlamaBuffers, LlamaRelease, LlamaSettings};
 use crate::ledger::peak::{Peak, PeakError, Phase};
-use crate::run::{Program, Run, Version};
+use crate::run::{MICRO_BATCH, Program, Run, Version};
 use crate::units::Bytes;
 use std::sync::Arc;
 
@@ -23,8 +23,6 @@ pub const BUFFERS_INTERVAL_SOURCE: &str = "buffers printed by llama.cpp on Macs 
      buffers for intermediate results within 15 %, most of them within 2 %";
 /// Context that LM Studio declares unless told otherwise.
 const LM_STUDIO_CONTEXT: u64 = 4096;
-/// Tokens of a batch, unless told otherwise.
-const MICRO_BATCH: u64 = 512;
 /// Slots of llama-server and LM Studio, unless told otherwise; they share one cache.
 const SLOTS: u64 = 4;
 /// Part of the memory up to which Ollama takes larger batches.
@@ -46,6 +44,37 @@ pub struct LlamaMemory {
     pub settings: LlamaSettings,
     /// What it allocates.
     pub buffers: LlamaBuffers,
+    /// Earlier prompts that the server keeps in the memory of the CPU.
+    pub host: HostPrompts,
+}
+
+/// Earlier prompts that a server on llama.cpp keeps in the memory of the CPU (`--cache-ram`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostPrompts {
+    /// Up to so much was given to them: taken as full.
+    Given(Bytes),
+    /// What the program lets them grow to by itself: the upper end of the footprint holds it, verdicts do not, because
+    /// only many other prompts fill it.
+    Default(Bytes),
+}
+
+impl HostPrompts {
+    /// Bytes at most.
+    #[must_use]
+    pub const fn most(self) -> Bytes {
+        match self {
+            Self::Given(bytes) | Self::Default(bytes) => bytes,
+        }
+    }
+
+    /// Bytes that the limits have to hold.
+    #[must_use]
+    const fn held(self) -> Bytes {
+        match self {
+            Self::Given(bytes) => bytes,
+            Self::Default(_) => Bytes::ZERO,
+        }
+    }
 }
 
 impl LlamaModel {
@@ -72,14 +101,18 @@ impl LlamaModel {
         let interval = self.interval(&buffers);
         let total = buffers.total();
         let [low, high] = RUNTIME;
+        let host = host_prompts(run);
+        let footprint_bytes =
+            [interval[0] + host.held(), interval[1] + host.most()].map(|bytes| bytes.0);
         let process = Process {
             mlx_peak_bytes: total,
             mlx_resident_bytes: total,
             runtime_bytes: RUNTIME,
-            footprint_bytes: [interval[0].0 + low, interval[1].0 + high],
+            footprint_bytes: [footprint_bytes[0] + low, footprint_bytes[1] + high],
         };
         let reserve = run.engine.reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
-        let judgment = judge((&buffers, Bytes::ZERO), interval, machine, reserve);
+        let llama = LlamaMemory { settings, buffers, host };
+        let judgment = judge((&llama, Bytes::ZERO), interval, machine, reserve);
         Ok(Memory {
             peak: peak(&buffers, settings.context),
             peak_interval_90: interval,
@@ -88,7 +121,7 @@ impl LlamaModel {
             reserve,
             kept: Bytes::ZERO,
             draft: Bytes::ZERO,
-            llama: Some(LlamaMemory { settings, buffers }),
+            llama: Some(llama),
         })
     }
 
@@ -102,7 +135,7 @@ impl LlamaModel {
             context,
             slots: 1,
             unified: true,
-            micro_batch: MICRO_BATCH,
+            micro_batch: u64::from(MICRO_BATCH),
             flash: true,
             kv: [kv_type(run)?; 2],
             all_logits: false,
@@ -116,7 +149,6 @@ impl LlamaModel {
     /// What the program is started with: the context that holds the run, or the program's own if that is more.
     fn settings(&self, machine: &Machine, run: &Run) -> Result<LlamaSettings, PeakError> {
         let sequences = u64::from(run.work.batch.max(1));
-        let asked = u64::from(run.total_tokens()) * sequences;
         let (program, version) = (run.engine.program, run.engine.version);
         let ollama = (program == Program::Ollama).then(|| self.ollama(machine, version)).flatten();
         let release = match (&ollama, version) {
@@ -133,6 +165,9 @@ impl LlamaModel {
             Some(asked) => u64::from(asked).max(sequences),
             None => usual.max(sequences),
         };
+        let unified = run.engine.parallel.is_none() && ollama.is_none();
+        // Slots with a cache each have to hold the run in every one of them.
+        let asked = u64::from(run.total_tokens()) * if unified { sequences } else { slots };
         let own = match (&ollama, program) {
             (Some(ollama), _) => {
                 slots * self.made_for.map_or(ollama.context, |most| ollama.context.min(most))
@@ -143,8 +178,8 @@ impl LlamaModel {
         let settings = LlamaSettings {
             context: own.max(asked).div_ceil(256) * 256,
             slots,
-            unified: run.engine.parallel.is_none() && ollama.is_none(),
-            micro_batch: MICRO_BATCH,
+            unified,
+            micro_batch: u64::from(run.engine.chunk()),
             flash: ollama.map_or(release.auto_flash, |ollama| ollama.flash),
             kv: [kv_type(run)?; 2],
             all_logits: !release.few_logits,
@@ -156,7 +191,8 @@ impl LlamaModel {
                  itself: leave --kv-bits out, or name a newer version",
             ));
         }
-        let larger = ollama.is_some_and(|ollama| ollama.larger_batches);
+        let asked = run.engine.micro_batch.is_some();
+        let larger = !asked && ollama.is_some_and(|ollama| ollama.larger_batches);
         Ok(if larger { self.larger_batches(machine, settings) } else { settings })
     }
 
@@ -168,7 +204,7 @@ impl LlamaModel {
     /// Ollama takes larger batches for longer contexts, where they leave room.
     fn larger_batches(&self, machine: &Machine, settings: LlamaSettings) -> LlamaSettings {
         let micro_batch = match settings.context {
-            0..=4096 => MICRO_BATCH,
+            0..=4096 => u64::from(MICRO_BATCH),
             4097..=32_768 => 1024,
             _ => 2048,
         };
@@ -211,10 +247,12 @@ impl LlamaModel {
             let generated = run.work.generate_tokens.min(tokens - 1);
             let run = run.with_generated(generated).with_context(tokens - generated);
             // The declared context of the program itself is not what is asked here.
-            let settings = LlamaSettings {
-                context: u64::from(tokens) * u64::from(run.work.batch.max(1)),
-                ..self.settings(machine, &run)?
+            let settings = self.settings(machine, &run)?;
+            let sequences = match settings.unified {
+                true => u64::from(run.work.batch.max(1)),
+                false => settings.slots,
             };
+            let settings = LlamaSettings { context: u64::from(tokens) * sequences, ..settings };
             let buffers = LlamaBuffers::of(&self.layout, self.weights.bytes, &settings);
             let need = if safe { self.interval(&buffers)[1].0 } else { buffers.total() };
             Ok(need <= most.0)
@@ -231,6 +269,16 @@ impl LlamaModel {
         };
         let tokens = if low == top / 256 { top } else { low * 256 };
         Ok(MaxContext { tokens: u32::try_from(tokens).unwrap_or(u32::MAX), bound })
+    }
+}
+
+/// What the program of a run keeps of earlier prompts in the memory of the CPU.
+fn host_prompts(run: &Run) -> HostPrompts {
+    let (engine, all) = (&run.engine, Engines::embedded());
+    let usual = all.ok().and_then(|all| all.host_prompts(engine.program, engine.version));
+    match (engine.prompt_cache, usual) {
+        (Some(given), Some(_)) => HostPrompts::Given(given),
+        (_, usual) => HostPrompts::Default(usual.unwrap_or(Bytes::ZERO)),
     }
 }
 
@@ -261,16 +309,17 @@ fn peak(buffers: &LlamaBuffers, context: u64) -> Peak {
 
 /// The limits of a machine on what llama.cpp allocates, and so many bytes of a draft model beside it.
 pub(super) fn judge(
-    (buffers, draft): (&LlamaBuffers, Bytes),
+    (llama, draft): (&LlamaMemory, Bytes),
     interval: [Bytes; 2],
     machine: &Machine,
     reserve: Bytes,
 ) -> Judgment {
+    let (buffers, kept) = (&llama.buffers, llama.host.held());
     let (gpu, total) = (&machine.gpu_limit, Bytes(buffers.total()) + draft);
     let exact = |bytes: Bytes| (bytes, [bytes; 2]);
     let [low, high] = RUNTIME.map(Bytes);
     let middle = Bytes((low.0 + high.0) / 2);
-    let occupied = (total + middle, [interval[0] + low, interval[1] + high]);
+    let occupied = (total + kept + middle, [interval[0] + kept + low, interval[1] + kept + high]);
     let memory = machine.memory.value.saturating_sub(reserve);
     let mut limits = vec![
         Limit::new(
@@ -296,7 +345,7 @@ pub(super) fn judge(
         let rule = "all buffers and the process must stay within the memory meant for them";
         Limit::new(LimitKind::Budget, occupied, exact(budget), rule)
     }));
-    let excess = (total + middle).saturating_sub(memory);
+    let excess = (total + kept + middle).saturating_sub(memory);
     let read = (buffers.weights_bytes + buffers.kv_bytes) as f64;
     Judgment::of_limits(limits, (excess, read), machine)
 }
@@ -343,6 +392,22 @@ mod tests {
         assert!((15.9..17.0).contains(&Bytes(eight.peak.peak_bytes).gb()), "{:?}", eight.peak);
         let three = llama(4096).with_kv(Some(KvQuantization::bits(3)));
         assert!(model.memory(&mac, &three).is_err());
+    }
+
+    /// Without a cache for all (`-np` divides the context), every slot has to hold the run.
+    #[test]
+    fn slots_with_a_cache_each_hold_the_run() {
+        let (model, mac) = (qwen3_14b(9.0), machine("m4pro-20/24"));
+        let at = |slots| model.memory(&mac, &llama(4096).with_parallel(Some(slots))).expect("runs");
+        let [one, four] = [1, 4].map(|slots| at(slots).llama.expect("llama.cpp").settings.context);
+        assert_eq!((one, four), (4096, 4 * 4096));
+        let longest = |slots| {
+            model
+                .longest(&mac, &llama(4096).with_parallel(Some(slots)), false)
+                .expect("runs")
+                .tokens
+        };
+        assert!(longest(4) < longest(1) / 3, "{} {}", longest(4), longest(1));
     }
 
     #[test]

@@ -14,13 +14,13 @@ mod longest;
 
 pub use advice::{Advice, Advised, Change, Withheld, advise};
 pub use advice_llama::{advise_llama, file_in, smaller_mixes};
-pub use autofit::{AutoFit, CachePool};
+pub use autofit::{AutoFit, AutoFitRule, CachePool};
 pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use ends::{Ends, PromptEnd};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgment, Limit, LimitKind, Need, Swap};
-pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
+pub use llama::{BUFFERS_INTERVAL_SOURCE, HostPrompts, LlamaMemory, LlamaModel};
 pub use longest::{longest, start};
 
 use crate::hardware::cap::CapKind;
@@ -106,12 +106,9 @@ impl Memory {
         self.process.mlx_resident_bytes += draft.0;
         self.process.footprint_bytes = self.process.footprint_bytes.map(|end| end + draft.0);
         self.judgment = match &self.llama {
-            Some(llama) => llama::judge(
-                (&llama.buffers, self.draft),
-                self.peak_interval_90,
-                machine,
-                self.reserve,
-            ),
+            Some(llama) => {
+                llama::judge((llama, self.draft), self.peak_interval_90, machine, self.reserve)
+            }
             None => Judgment::of(
                 (&self.peak).into(),
                 self.peak_interval_90,

@@ -1,6 +1,7 @@
 //! Gemma 1 and 2: norms with `1 + weight`, GELU, a tied head, the embedding scaled by the root of the hidden size.
 //! Gemma 2 also has norms behind attention and MLP, and limits the attention scores and the logits with `tanh`.
 
+use super::GgufTraits;
 use super::gemma3::gelu_gate;
 use crate::graph::parts::prelude::*;
 
@@ -52,6 +53,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     });
     Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
 }
+
+/// What llama.cpp makes of `gemma2`: `hparams.n_swa` in `src/models/gemma2.cpp`, which mlx-lm does without.
+pub(super) const GGUF_2: GgufTraits = GgufTraits::plain_with_windows(4096);
 
 /// `gemma2`.
 pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

@@ -161,7 +161,7 @@ impl Family {
             text_seen: None,
             reads: &[],
             head_by_files: false,
-            gguf: GgufTraits { plain_mixes: false, heads_by_layer: false, seventy_billion: false },
+            gguf: GgufTraits::NONE,
             parallel: &parallel::ALONE,
         }
     }
@@ -385,7 +385,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["mimo"], qwen2::build_mimo),
     Family::of(&["qwen3_vl"], qwen3::build_vl).seen_by(&towers::QWEN3_VL),
     Family::of(&["gemma"], gemma::build).plain_in_gguf(),
-    Family::of(&["gemma2"], gemma::build_2).plain_in_gguf(),
+    Family { gguf: gemma::GGUF_2, ..Family::of(&["gemma2"], gemma::build_2) },
     Family::of(&["gemma3n"], gemma3n::build).seen_by(&towers::GEMMA3N),
     Family::of(&["gemma4"], gemma4::build_multimodal).seen_by(&towers::GEMMA4),
     Family::of(&["gemma4_unified"], gemma4::build_multimodal).seen_by(&towers::GEMMA4_UNIFIED),

@@ -1,6 +1,6 @@
 //! Primitives that only a training step has.
 
-use super::OpKind;
+use super::{OpKind, Rope};
 use crate::graph::shape::Axes;
 
 /// What MLX runs in a training step and in no other call.
@@ -19,10 +19,7 @@ pub enum Training {
         eps: f32,
     },
     /// Inputs gradient of the output, further inputs of the rotation; output the gradient of `x`: the rotation backwards.
-    RopeGradient {
-        /// Features that are rotated.
-        dims: u32,
-    },
+    RopeGradient(Rope),
     /// Inputs `q`, `k`, `v`, the output and its gradient; outputs the gradients of the first three, without scores in
     /// memory.
     AttentionGradient,
@@ -50,7 +47,7 @@ impl Training {
         match self {
             Self::RmsNormGradient { .. } => "RMSNormVJP",
             Self::LayerNormGradient { .. } => "LayerNormVJP",
-            Self::RopeGradient { .. } => "RoPE",
+            Self::RopeGradient(_) => "RoPE",
             Self::AttentionGradient => "ScaledDotProductAttentionVJP",
             Self::CrossEntropy => "CrossEntropy",
             Self::CrossEntropyGradient => "CrossEntropyVJP",
@@ -67,7 +64,7 @@ impl Training {
         match self {
             Self::RmsNormGradient { .. }
             | Self::LayerNormGradient { .. }
-            | Self::RopeGradient { .. }
+            | Self::RopeGradient(_)
             | Self::CrossEntropy
             | Self::CrossEntropyGradient => OpKind::RowWise,
             Self::AttentionGradient => OpKind::Attention,

@@ -94,7 +94,7 @@ fn training<'t>(op: Training, r: &Recorded<'t>, wanted: &[usize]) -> Vec<Var<'t>
         Training::Checkpoint
         | Training::RmsNormGradient { .. }
         | Training::LayerNormGradient { .. }
-        | Training::RopeGradient { .. }
+        | Training::RopeGradient(_)
         | Training::AttentionGradient
         | Training::CrossEntropyGradient
         | Training::SegmentedMm

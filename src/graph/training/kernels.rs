@@ -44,7 +44,7 @@ pub(super) fn rope<'t>(r: &Recorded<'t>, rope: &Rope) -> Var<'t> {
     let x = r.x();
     let mut inputs = vec![r.g()];
     inputs.extend_from_slice(&r.inputs[1..]);
-    let op = Op::Training(Training::RopeGradient { dims: rope.dims });
+    let op = Op::Training(Training::RopeGradient(*rope));
     x.tape().push(op, &inputs, x.shape(), x.dtype())
 }
 

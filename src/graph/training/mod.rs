@@ -21,7 +21,7 @@ mod views;
 mod vjp;
 
 pub use options::{FineTuneType, FineTuning, Loss, Optimizer, TrainedAttention, padded_tokens};
-pub use plan::{PlanError, Role, TrainedArray, TrainingPlan};
+pub use plan::{PlanError, Role, TrainedArray, TrainingPlan, adaptable_paths, skipped_keys};
 
 use super::Graph;
 use super::cache::Cache;

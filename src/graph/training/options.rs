@@ -16,6 +16,21 @@ pub enum FineTuneType {
     Full,
 }
 
+impl FineTuneType {
+    /// All types.
+    pub const ALL: [Self; 3] = [Self::Lora, Self::Dora, Self::Full];
+
+    /// The word of `mlx_lm.lora`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lora => "lora",
+            Self::Dora => "dora",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// What turns gradients into updates (`--optimizer`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -31,6 +46,23 @@ pub enum Optimizer {
     Sgd,
     /// Averages for rows and columns.
     Adafactor,
+}
+
+impl Optimizer {
+    /// All optimizers.
+    pub const ALL: [Self; 5] = [Self::Adam, Self::AdamW, Self::Muon, Self::Sgd, Self::Adafactor];
+
+    /// The word of `mlx_lm.lora`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Adam => "adam",
+            Self::AdamW => "adamw",
+            Self::Muon => "muon",
+            Self::Sgd => "sgd",
+            Self::Adafactor => "adafactor",
+        }
+    }
 }
 
 /// How the loss is computed, which depends on the versions of MLX and mlx-lm.

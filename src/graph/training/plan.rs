@@ -6,7 +6,7 @@ use crate::graph::nn::adapter_shapes;
 use crate::graph::params::{Module, ModuleId, ModuleKind, Parameters, Part};
 use crate::graph::shape::Shape;
 use crate::model::DType;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Why mlx-lm does not train this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,11 @@ pub enum PlanError {
         "nothing is left to train, and mlx_lm.lora stops with \"[grad] Must specify at least one argument\": {0}"
     )]
     Nothing(String),
+    /// A key that names something else than a matrix.
+    #[error(
+        "mlx_lm.lora stops with \"Can't convert layer of type … to LoRA\": the key {0} names no matrix; keys can name {1}"
+    )]
+    NoMatrix(String, String),
     /// DoRA of routed experts.
     #[error(
         "mlx_lm.lora refuses DoRA for routed experts ({0}): use --fine-tune-type lora, or keys without the experts"
@@ -37,6 +42,12 @@ pub enum PlanError {
         "mlx_lm.lora gives a DoRA adapter of a quantized embedding ({0}) wrong shapes: leave it out of the keys"
     )]
     DoraOfPackedTable(String),
+    /// DoRA of a base in bits that do not divide a word.
+    #[error(
+        "mlx_lm.lora gives a DoRA adapter of {0} in {1} bits a wrong width (it takes 32 // bits weights a word): use a base \
+         in 2, 4 or 8 bits, or --fine-tune-type lora"
+    )]
+    DoraOfOddBits(String, u32),
     /// Packed matrices unfrozen.
     #[error(
         "mlx_lm.lora stops with \"no gradient wrt the quantized weights\": full fine-tuning unfreezes the packed {0}; use \
@@ -126,6 +137,13 @@ const fn adaptable(module: &Module) -> bool {
     }
 }
 
+/// The paths that `lora_parameters.keys` can name: of matrices in blocks relative to them, of others whole.
+#[must_use]
+pub fn adaptable_paths(params: &Parameters) -> BTreeSet<String> {
+    let matrices = params.modules().iter().zip(in_blocks(params)).filter(|(m, _)| adaptable(m));
+    matrices.map(|(m, block)| block.map_or_else(|| m.path.clone(), |(_, path)| path)).collect()
+}
+
 impl TrainingPlan {
     /// What `mlx_lm.lora` trains of a model.
     ///
@@ -139,6 +157,9 @@ impl TrainingPlan {
             return Err(PlanError::Layers { wanted, layers });
         }
         let first = layers - wanted;
+        if options.kind != FineTuneType::Full {
+            refuse_others(params, &blocks, options)?;
+        }
         let mut arrays = Vec::new();
         for (i, (module, block)) in params.modules().iter().zip(&blocks).enumerate() {
             let id = ModuleId::at(i);
@@ -187,6 +208,43 @@ impl TrainingPlan {
     }
 }
 
+/// Keys of which the model has no module: mlx-lm skips them in silence.
+#[must_use]
+pub fn skipped_keys(params: &Parameters, options: &FineTuning) -> Vec<String> {
+    let known = adaptable_paths(params);
+    let keys = options.keys.iter().flatten();
+    keys.filter(|key| options.kind != FineTuneType::Full && !known.contains(*key))
+        .cloned()
+        .collect()
+}
+
+/// Refuses keys that name a module which is no matrix: a norm, or one that holds others.
+fn refuse_others(
+    params: &Parameters,
+    blocks: &[Option<(u32, String)>],
+    options: &FineTuning,
+) -> Result<(), PlanError> {
+    let known = adaptable_paths(params);
+    // What a module holds has its path before a dot; a matrix of heads, which has no adapter, has it alone.
+    let is_in = |path: &str, module: &Module, key: &str| match path.strip_prefix(key) {
+        Some("") => module.kind != ModuleKind::Raw,
+        Some(rest) => rest.starts_with('.'),
+        None => false,
+    };
+    for key in options.keys.iter().flatten().filter(|key| !known.contains(*key)) {
+        let mut modules = params.modules().iter().zip(blocks);
+        let named = modules.any(|(m, block)| {
+            let relative = block.as_ref().is_some_and(|(_, path)| is_in(path, m, key));
+            relative || is_in(&m.path, m, key)
+        });
+        if named {
+            let paths: Vec<String> = known.into_iter().collect();
+            return Err(PlanError::NoMatrix(key.clone(), paths.join(", ")));
+        }
+    }
+    Ok(())
+}
+
 fn nothing(options: &FineTuning) -> String {
     match (options.kind, &options.keys) {
         (FineTuneType::Full, _) => "the blocks hold no tensor".to_owned(),
@@ -233,6 +291,9 @@ fn adapt(
         }
         if table && module.packing.is_some() {
             return Err(PlanError::DoraOfPackedTable(module.path.clone()));
+        }
+        if let Some(packing) = module.packing.filter(|p| 32 % p.bits != 0) {
+            return Err(PlanError::DoraOfOddBits(module.path.clone(), packing.bits));
         }
         let dtype = if table { module.dtype } else { DType::F32 };
         push(Role::Magnitude, Shape::new(&[module.shape.dim(0)]), dtype);

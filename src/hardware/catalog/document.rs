@@ -284,6 +284,20 @@ impl DataEntry<'_> {
         true
     }
 
+    /// Hands the table `key`, or every table in a list of them, to `read`.
+    pub fn one_or_more(&mut self, key: &str, read: &mut dyn FnMut(&mut DataEntry<'_>)) {
+        let Some(value) = self.table.get(key) else { return };
+        let label = format!("{}: {key}", self.label);
+        match value.get_ref().as_table() {
+            Some(table) => {
+                let (source, problems, offset) =
+                    (self.source, &mut *self.problems, value.span().start);
+                read(&mut DataEntry { source, problems, table, offset, label });
+            }
+            None => for_each_table(self.source, self.problems, &label, value, read),
+        }
+    }
+
     /// Reports keys that are not known.
     pub fn only(&mut self, known: &[&str]) {
         for (key, _) in self.table {

@@ -150,7 +150,8 @@ impl<'g> Allocation<'g> {
         self.offsets[id] = Some(self.blocks.take(t.bytes));
     }
 
-    /// Puts a tensor in place of a source, if there is one that nothing else reads.
+    /// Puts a tensor in place of a source, if there is one that nothing else reads; what the source has more is free then
+    /// (`ggml_gallocr_free_extra_space`).
     fn takes_over(&mut self, id: TensorId) -> bool {
         let t = &self.graph.tensors[id];
         for &source in &t.sources {
@@ -169,6 +170,10 @@ impl<'g> Allocation<'g> {
                 && let Some(offset) = self.offsets[root].take()
             {
                 self.offsets[id] = Some(offset);
+                let whole = self.graph.tensors[root].bytes;
+                if whole > t.bytes {
+                    self.blocks.give_back(offset + t.bytes, whole - t.bytes);
+                }
                 return true;
             }
         }
@@ -287,6 +292,18 @@ mod tests {
         let b = g.in_place(96, &[a]);
         g.in_place(96, &[b, a]);
         assert_eq!(g.buffer_bytes(), 64 + 96 + 96);
+    }
+
+    #[test]
+    fn an_operation_in_place_of_a_part_frees_the_rest() {
+        let mut g = ComputeGraph::new(false);
+        let x = g.input(64);
+        let a = g.computed(128, &[x]);
+        let part = g.part(a, 32);
+        let b = g.in_place(32, &[part]);
+        let c = g.computed(96, &[b]);
+        g.keep(c);
+        assert_eq!(g.buffer_bytes(), 64 + 128);
     }
 
     #[test]

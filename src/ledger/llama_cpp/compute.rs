@@ -3,10 +3,10 @@
 
 use super::LlamaSettings;
 use super::alloc::{ComputeGraph, TensorId};
-use super::layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout};
+use super::layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout, RecurrenceKind};
 
 /// Bytes of an element of an intermediate result.
-const F32: u64 = 4;
+pub(super) const F32: u64 = 4;
 
 /// Where the layers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,10 @@ fn kinds(layout: &Layout) -> Vec<Option<u32>> {
     all
 }
 
-struct BatchGraph<'a> {
-    g: ComputeGraph,
+pub(super) struct BatchGraph<'a> {
+    pub(super) g: ComputeGraph,
     layout: &'a Layout,
-    settings: &'a LlamaSettings,
+    pub(super) settings: &'a LlamaSettings,
     place: ComputePlace,
     /// Tokens of the batch.
     n: u64,
@@ -109,7 +109,7 @@ impl<'a> BatchGraph<'a> {
         self.g.buffer_bytes()
     }
 
-    fn row_bytes(&self, features: u64) -> u64 {
+    pub(super) fn row_bytes(&self, features: u64) -> u64 {
         F32 * features * self.n
     }
 
@@ -145,8 +145,8 @@ impl<'a> BatchGraph<'a> {
             mask
         };
         let keys_at = self.g.input(8 * self.n);
-        let stored =
-            self.layout.layers.iter().find(|l| l.window == window).map_or(1, |l| l.stored[1]);
+        let of_window = |l: &&LayerLayout| l.window == window && l.attention.is_some();
+        let stored = self.layout.layers.iter().find(of_window).map_or(1, |l| l.stored[1]);
         // Without flash attention values are stored across, element by element.
         let values_at =
             self.g.input(8 * self.n * if self.settings.flash { 1 } else { stored.max(1) });
@@ -154,7 +154,7 @@ impl<'a> BatchGraph<'a> {
     }
 
     /// A norm and the product with its weights.
-    fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
+    pub(super) fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let normed = self.g.in_place(bytes, &[x]);
         self.fused(bytes, &[normed])
     }
@@ -174,7 +174,7 @@ impl<'a> BatchGraph<'a> {
         let normed = self.norm(x, bytes);
         let mixed = match layer.attention {
             Some(attention) => self.attend(layer, attention, normed),
-            None => self.recur(layer, normed),
+            None => self.recurrent(layer, normed),
         };
         let mut mixed = self.g.computed(bytes, &[mixed]);
         let mut residual = x;
@@ -185,6 +185,12 @@ impl<'a> BatchGraph<'a> {
             residual = self.g.computed(fewer, &[residual, self.rows]);
         }
         let bytes = self.row_bytes(width);
+        if let Some(hidden) = layer.dense.filter(|_| layer.side_by_side) {
+            let read = if last { self.g.computed(bytes, &[normed, self.rows]) } else { normed };
+            let out = self.dense(hidden, read);
+            let sum = self.g.in_place(bytes, &[out, residual]);
+            return self.g.in_place(bytes, &[sum, mixed]);
+        }
         let x = self.g.in_place(bytes, &[mixed, residual]);
         let normed = self.norm(x, bytes);
         let out = match (layer.experts, layer.dense) {
@@ -207,8 +213,18 @@ impl<'a> BatchGraph<'a> {
     /// Attention with keys and values of its own.
     fn attend(&mut self, layer: &LayerLayout, a: AttentionLayout, x: TensorId) -> TensorId {
         let queries = self.row_bytes(a.heads * a.key);
-        // What is projected beyond the queries gates the output.
-        let q = self.g.computed(queries, &[x]);
+        // What is projected beyond the queries gates the output, and stays until then.
+        let (twice, width) = (2 * a.heads * a.key, self.layout.width);
+        let gated = layer.mixed.iter().any(|&n| n == twice && n != width);
+        let both = gated.then(|| self.g.computed(2 * queries, &[x]));
+        let q = match both {
+            Some(both) => {
+                let q = self.g.part(both, queries);
+                let q = self.g.computed(queries, &[q]);
+                self.fused(queries, &[q])
+            }
+            None => self.g.computed(queries, &[x]),
+        };
         let q = self.rotated(q, queries);
         let [keys, values] = layer.stored.map(|n| self.row_bytes(n));
         let inputs = self.attention.iter().find(|(w, _)| *w == layer.window).map(|(_, i)| *i);
@@ -232,7 +248,8 @@ impl<'a> BatchGraph<'a> {
                 ComputePlace::Cpu => 0,
             };
             let attended = self.g.computed(out + extra, &[q, inputs.mask]);
-            return self.g.view(attended);
+            let attended = self.g.part(attended, out);
+            return self.gated(attended, both, out);
         }
         let cells = self.settings.cells(layer.window) / self.settings.streams();
         let scores = self.row_bytes(a.heads * cells);
@@ -240,7 +257,17 @@ impl<'a> BatchGraph<'a> {
         let weights = self.g.in_place(scores, &[products, inputs.mask]);
         let attended = self.g.computed(out, &[weights]);
         let attended = self.g.view(attended);
-        self.g.computed(out, &[attended])
+        let attended = self.g.computed(out, &[attended]);
+        self.gated(attended, both, out)
+    }
+
+    /// The output of attention times the gate that was projected with the queries, where one was.
+    fn gated(&mut self, attended: TensorId, both: Option<TensorId>, bytes: u64) -> TensorId {
+        let Some(both) = both else { return attended };
+        let gate = self.g.part(both, bytes);
+        let gate = self.g.computed(bytes, &[gate]);
+        let gate = self.g.in_place(bytes, &[gate]);
+        self.g.in_place(bytes, &[attended, gate])
     }
 
     fn rotated(&mut self, x: TensorId, bytes: u64) -> TensorId {
@@ -255,6 +282,14 @@ impl<'a> BatchGraph<'a> {
             return 0;
         }
         2 * self.settings.cells(layer.window) * a.key_heads * (a.key + a.value)
+    }
+
+    fn recurrent(&mut self, layer: &LayerLayout, x: TensorId) -> TensorId {
+        match layer.recurrence {
+            Some(r) if r.kind == RecurrenceKind::GatedDelta => self.gated_delta(layer, r, x),
+            Some(r) => self.scan(layer, r, x),
+            None => self.recur(layer, x),
+        }
     }
 
     /// A layer with a state in place of keys and values, approximately: its projections, the convolution over them, and

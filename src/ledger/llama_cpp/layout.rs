@@ -3,7 +3,7 @@
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::params::ModuleKind;
 use crate::graph::tape::{Stage, TraceError};
-use crate::graph::{Call, Graph, SkippedLayers};
+use crate::graph::{Call, Graph, SkippedLayers, families};
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, Product};
 use std::sync::Arc;
@@ -30,12 +30,38 @@ pub struct LayerLayout {
     pub window: Option<u32>,
     /// Elements of its recurrent and convolution states.
     pub state: u64,
+    /// The recurrence behind a convolution, where it has one that llama.cpp computes by one operation.
+    pub recurrence: Option<Recurrence>,
+    /// Features that the projection back to the width of the model takes.
+    pub inner: u64,
+    /// Whether the feed-forward part reads what attention reads, rather than its sum: the layer has one norm.
+    pub side_by_side: bool,
     /// What a token becomes before it is mixed with others: outputs of the projections.
     pub mixed: Vec<u64>,
     /// Features within its dense feed-forward part.
     pub dense: Option<u64>,
     /// Its routed experts.
     pub experts: Option<ExpertLayout>,
+}
+
+/// A recurrence behind a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recurrence {
+    /// How it goes on.
+    pub kind: RecurrenceKind,
+    /// Features that are convolved.
+    pub channels: u64,
+    /// Elements of the state of the convolution.
+    pub conv_state: u64,
+}
+
+/// The operation of a recurrence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecurrenceKind {
+    /// `ggml_gated_delta_net`.
+    GatedDelta,
+    /// `ggml_ssm_scan` of Mamba 2: one projection makes gate, convolved features and time steps.
+    Scan,
 }
 
 /// Heads of an attention.
@@ -106,6 +132,14 @@ impl Layout {
         for ((layer, cache), kind) in layers.iter_mut().zip(&caches).zip(kinds) {
             layer.hold(cache, kind);
         }
+        for (i, layer) in layers.iter_mut().enumerate() {
+            layer.side_by_side = norms(graph, i, width) == 1;
+        }
+        if let Some(window) =
+            families::find(graph.model_type()).ok().and_then(|f| f.gguf.every_second_window)
+        {
+            layers.iter_mut().step_by(2).for_each(|layer| layer.window = Some(window));
+        }
         for read in &traffic.attention {
             let Stage::Layer(i) = read.stage else { continue };
             let Some(layer) = layers.get_mut(i as usize) else { continue };
@@ -147,19 +181,26 @@ impl LayerLayout {
                     self.dense = self.dense.max(Some(product.inner));
                 }
             }
-            _ => self.mixed.push(product.outer),
+            _ => {
+                self.mixed.push(product.outer);
+                if product.outer == width {
+                    self.inner = product.inner;
+                }
+            }
         }
     }
 
     /// Notes what a cache of the layer holds after one token.
     fn hold(&mut self, cache: &Cache, kind: &CacheKind) {
         let mut keys: Vec<[u64; 2]> = Vec::new();
+        let mut states: Vec<[u64; 2]> = Vec::new();
         for (slot, holds_keys) in cache.slots().iter().zip(cache.holds_keys()) {
             let Some(slot) = slot else { continue };
             if holds_keys {
                 keys.push([slot.shape.dim(1), slot.shape.dim(-1)].map(u64::from));
             } else {
                 self.state += slot.shape.elements();
+                states.push([u64::from(slot.shape.dim(-1)), slot.shape.elements()]);
             }
         }
         if let [[key_heads, key], rest @ ..] = keys.as_slice() {
@@ -169,6 +210,9 @@ impl LayerLayout {
             let (key_heads, key) = (*key_heads, *key);
             let heads = queries / key.max(1);
             self.attention = Some(AttentionLayout { heads, key_heads, key, value });
+        }
+        if let [[channels, conv_state], _] = states[..] {
+            self.recurrence = self.recurrence_of(channels, conv_state);
         }
         match kind {
             CacheKind::Rotating { max_size, .. } => self.window = Some(*max_size),
@@ -181,4 +225,26 @@ impl LayerLayout {
             | CacheKind::List(_) => {}
         }
     }
+
+    /// What a convolution of so many features leads to: keys, queries and values that were projected together, or the part
+    /// of one projection.
+    fn recurrence_of(&self, channels: u64, conv_state: u64) -> Option<Recurrence> {
+        let first = self.mixed.first().copied()?;
+        let kind = if self.mixed.contains(&channels) {
+            RecurrenceKind::GatedDelta
+        } else if first > channels + self.inner && first < channels + 2 * self.inner {
+            RecurrenceKind::Scan
+        } else {
+            return None;
+        };
+        (channels > self.inner).then_some(Recurrence { kind, channels, conv_state })
+    }
+}
+
+/// Norms of a layer that are as wide as the model.
+fn norms(graph: &Graph, layer: usize, width: u64) -> usize {
+    let place = format!("layers.{layer}.");
+    let of_layer = |path: &str| path.contains(&place);
+    let all = graph.params().modules().iter().filter(|m| m.path.ends_with("norm.weight"));
+    all.filter(|m| of_layer(&m.path) && m.shape.elements() == width).count()
 }

@@ -8,12 +8,13 @@ mod alloc;
 mod compute;
 mod kv_type;
 mod layout;
+mod recurrent;
 mod release;
 
 pub use compute::ComputePlace;
 pub use kv_type::{KvType, UnknownKvType};
-pub use layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout};
-pub use release::LlamaRelease;
+pub use layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout, Recurrence, RecurrenceKind};
+pub use release::{LlamaRelease, NEWEST_BUILD};
 
 use schemars::JsonSchema;
 use serde::Serialize;

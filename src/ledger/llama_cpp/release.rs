@@ -15,6 +15,8 @@ pub struct LlamaRelease {
     pub rotations: bool,
     /// Whether llama-server makes room for four sequences that share one cache, unless told otherwise (pull request 16736).
     pub shared_slots: bool,
+    /// Whether llama-server keeps earlier prompts in the memory of the CPU (pull request 16391).
+    pub host_prompts: bool,
     /// Cells of a cache come in multiples of this.
     pub cells: u64,
     /// Whether flash attention is used unless it is switched off (pull request 15434).
@@ -31,10 +33,15 @@ const CELLS_OF_256: u32 = 6_800;
 const FEW_LOGITS: u32 = 9_450;
 const SHARED_SLOTS: u32 = 7_000;
 const AUTO_FLASH: u32 = 6_300;
+/// Of early October 2025.
+const HOST_PROMPTS: u32 = 6_700;
+
+/// Build of the newest release that was read.
+pub const NEWEST_BUILD: u32 = 11_549;
 
 impl LlamaRelease {
     /// The newest release that was read.
-    pub const NEWEST: Self = Self::of(11_549);
+    pub const NEWEST: Self = Self::of(NEWEST_BUILD);
 
     /// The release of a build number.
     #[must_use]
@@ -46,6 +53,7 @@ impl LlamaRelease {
             few_logits: build >= FEW_LOGITS,
             rotations: build >= ROTATIONS,
             shared_slots: build >= SHARED_SLOTS,
+            host_prompts: build >= HOST_PROMPTS,
             cells: if build >= CELLS_OF_256 { 256 } else { 32 },
             auto_flash: build >= AUTO_FLASH,
         }

@@ -116,3 +116,63 @@ fn a_small_model_on_the_cpu_is_exact() {
         assert!((found / compute - 1.0).abs() < 0.001, "{settings:?}: {found}");
     }
 }
+
+const SMALL: &str = include_str!("../../../tests/data/llama_cpp_small.json");
+
+/// A small model with random weights, and what llama.cpp b11549 printed of its buffers on the CPU.
+#[derive(Debug, Deserialize)]
+struct SmallModel {
+    config: serde_json::Map<String, serde_json::Value>,
+    runs: Vec<SmallRun>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SmallRun {
+    context: u64,
+    slots: u64,
+    unified: bool,
+    micro_batch: u64,
+    flash: bool,
+    kv: String,
+    kv_mib: f64,
+    state_mib: f64,
+    compute_mib: f64,
+}
+
+/// Dense models, experts, windows, convolutions and recurrences with other slots, types of the cache, batches and without
+/// flash attention: caches and states to the digit, intermediate results within 2 %.
+#[test]
+fn small_models_of_all_kinds_are_within_two_percent() {
+    let models: Vec<SmallModel> = serde_json::from_str(SMALL).expect("readable");
+    let mut wrong = Vec::new();
+    for model in models {
+        let graph = Graph::new(&Config::new(model.config), DType::F16).expect("a known family");
+        let layout = Layout::of(&graph).expect("runs");
+        for run in &model.runs {
+            let settings = LlamaSettings {
+                context: run.context,
+                slots: run.slots,
+                unified: run.unified,
+                micro_batch: run.micro_batch,
+                flash: run.flash,
+                kv: [run.kv.parse().expect("a type"); 2],
+                all_logits: false,
+                release: LlamaRelease::NEWEST,
+            };
+            let found = LlamaBuffers::of(&layout, 0, &settings);
+            let compute = cpu_compute_bytes(&layout, &settings);
+            for (what, bytes, printed, share) in [
+                ("cache", found.kv_bytes, run.kv_mib, 0.0),
+                ("states", found.state_bytes, run.state_mib, 0.0),
+                ("compute", compute, run.compute_mib, 0.02),
+            ] {
+                let mib = bytes as f64 / MIB;
+                if (mib - printed).abs() > share * printed + 0.011 {
+                    let kind = graph.model_type();
+                    wrong.push(format!("{kind} {what}: {mib:.2} for {printed:.2}: {run:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

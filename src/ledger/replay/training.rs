@@ -19,7 +19,7 @@ impl Replay<'_> {
         match op {
             Training::RmsNormGradient { .. } => self.norm_gradient(ins, outs, true),
             Training::LayerNormGradient { .. } => self.norm_gradient(ins, outs, false),
-            Training::RopeGradient { dims } => self.rope(ins, out, dims),
+            Training::RopeGradient(rope) => self.rope(ins, out, rope.dims),
             Training::CrossEntropy => {
                 let logits = self.row_contiguous(ins[0]);
                 self.allocate(out);

@@ -108,6 +108,18 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// The folder or file with the weights, where that is on this machine.
+    #[must_use]
+    pub fn place(&self) -> Option<&Path> {
+        match self {
+            Self::Folder { path, files } if *files > 0 => Some(path),
+            Self::Gguf(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

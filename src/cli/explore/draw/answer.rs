@@ -5,7 +5,7 @@ use super::words::put;
 use super::{bar, curve};
 use crate::cli::explore::pages::wrapped;
 use crate::cli::explore::state::{ExploreState, ShownAnswer};
-use crate::cli::shared::words::{contexts_text, engine_text, rates, short, times};
+use crate::cli::shared::words::{contexts_text, predicted_engine_text, rates, short, times};
 use crate::estimate::Prediction;
 use crate::estimate::memory::{Fit, Limit, Memory};
 use crate::estimate::speculation::{DraftAnswer, Speculation};
@@ -114,7 +114,7 @@ fn lines(p: &Prediction, rows: u16) -> Vec<(&'static str, String)> {
             let [low, high] = memory.process.footprint_bytes.map(Bytes);
             all.push(("footprint", format!("{low}–{high}, as macOS shows the process")));
         }
-        all.push(("engine", engine_text(&p.run, Some(&p.machine))));
+        all.push(("engine", predicted_engine_text(p)));
         all.push(("model", format!("{} {}", p.model.id, p.model.quant)));
         all.push(("machine", p.machine.name.clone()));
     }

@@ -87,8 +87,12 @@ impl Serving {
             ),
         };
         format!(
-            "With {}{version}{mlx}, {how}; prompts of {} tokens, answers of {}.",
-            self.engine.program, self.prompt_tokens, self.output_tokens
+            "With {}{version}{mlx}, {} of {}, {how}; prompts of {} tokens, answers of {}.",
+            self.engine.program,
+            if self.engine.mlx.is_some() { "chunks" } else { "batches" },
+            self.engine.prefill_step,
+            self.prompt_tokens,
+            self.output_tokens
         )
     }
 

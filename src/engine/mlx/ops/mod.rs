@@ -2,6 +2,7 @@
 
 mod elementwise;
 mod fast;
+mod gradient;
 mod index;
 mod product;
 mod reduce;
@@ -14,6 +15,8 @@ use crate::model::{DType, Mode, Packing};
 use mlx_sys::{mlx_array, mlx_optional_dtype, mlx_optional_float, mlx_optional_int, mlx_stream};
 use mlx_sys::{mlx_vector_array, mlx_vector_array_free, mlx_vector_array_get};
 use std::ffi::{CStr, c_int};
+
+pub(super) use gradient::Forward;
 
 /// An array of MLX, possibly not evaluated yet.
 pub type Array = super::rs::Array;

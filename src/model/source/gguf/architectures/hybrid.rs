@@ -212,6 +212,8 @@ pub(super) fn mamba2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("use_conv_bias", json!(file.has_tensor("blk.0.ssm_conv1d.bias")));
     keys.set("use_bias", json!(file.has_tensor("blk.0.ssm_in.bias")));
     keys.set("layer_norm_epsilon", json!(file.rms_epsilon()));
+    // llama.cpp limits no time steps.
+    keys.set("time_step_limit", json!([0.0, f64::MAX]));
     Ok("mamba2")
 }
 
