@@ -1,7 +1,7 @@
 //! Arguments of `report`.
 
 use crate::cli::shared::names;
-use crate::cli::shared::numbers::number;
+use crate::cli::shared::numbers::{number, whole};
 use crate::cli::shared::run_args::RunArgs;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
@@ -27,7 +27,7 @@ pub struct ReportArgs {
     pub session: Option<String>,
 
     /// The page of several users at once instead: what `recommend --users` says of them
-    #[arg(long, value_name = "N", requires = "model", conflicts_with_all = ["plot", "batch", "evidence"], value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", requires = "model", conflicts_with_all = ["plot", "batch", "evidence"], value_parser = |s: &str| whole::<u32>(s, 1..=512))]
     pub users: Option<u32>,
 
     /// With --users, requests per second of all users together
