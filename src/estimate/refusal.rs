@@ -31,7 +31,7 @@ pub enum Refusal {
          the language model alone"
     )]
     Towers(Program),
-    /// The model keeps windows, which mlx-lm cannot quantize.
+    /// The model keeps windows, which mlx-lm cannot quantize; a shorter run has nothing of it.
     #[error(
         "the model keeps sliding windows, which mlx-lm cannot quantize: with --kv-bits it stops once the cache holds {0} \
          tokens; leave --kv-bits out"
@@ -59,8 +59,7 @@ impl Refusal {
             return Some(Self::Towers(program));
         }
         let windows = graph.cache_kinds().iter().any(keeps_windows);
-        let reached = run.total_tokens() >= kv.start;
-        (!program.runs_gguf() && windows && reached).then_some(Self::Windows(kv.start))
+        (!program.runs_gguf() && windows).then_some(Self::Windows(kv.start))
     }
 }
 

@@ -79,7 +79,7 @@ fn the_page_works_in_a_browser() {
 
     // Plots are there and have extent.
     let plots = "Array.from(document.querySelectorAll('figure svg'), s => s.getBoundingClientRect().width > 300)";
-    assert_eq!(browser.evaluate(plots), serde_json::json!(vec![true; 7]));
+    assert_eq!(browser.evaluate(plots), serde_json::json!(vec![true; 8]));
 
     // The figures of a value are shown where the pointer is.
     let spot = "(() => { const s = document.querySelector('.spot'); s.scrollIntoView({ block: 'center' }); \

@@ -306,3 +306,17 @@ fn together_counts_fine_tuning_too() {
     let changes = mac["together_changes"].as_array().expect("changes");
     assert!(changes.iter().any(|c| c["change"] == "leave_out" && c["workload"] == "long samples"));
 }
+
+/// A change that a model cannot have is not tried, however short the run: it would end the whole plan.
+#[test]
+fn a_model_with_windows_gets_an_answer_where_it_does_not_fit() {
+    let text = "macs = [\"m1-8/8\"]\n[[workload]]\nname = \"w\"\nmodel = \"exaone-4.0-32b\"\nquant = \"4bit\"\n";
+    let (code, v) = plan(text);
+    assert_eq!((code, v["outcome"].as_str()), (1, Some("fail")));
+    let (code, _, err) =
+        run("predict --model exaone-4.0-32b --quant 4bit --mac m4max-40/64 --kv-bits 8");
+    assert!(
+        code == 2 && err.contains("keeps sliding windows") && err.contains("5000 tokens"),
+        "{err}"
+    );
+}

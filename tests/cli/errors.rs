@@ -11,7 +11,7 @@ const WRONG: [(&str, &[&str]); 29] = [
     ("predict --model qwen3-32b-4bit --mac pentium/64", &["pentium"]),
     ("predict --model qwen3-32b-7bit --mac m4max-40/64", &["7bit"]),
     ("predict --model qwen3-32b --quant 9bit --mac m4max-40/64", &["9bit"]),
-    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --kv-bits 7", &["--kv-bits 7", "8"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --kv-bits 7", &["'7' for '--kv-bits", "8"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --engine a/b", &["a/b", "llama.cpp"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --engine mlx-lm@new", &["new", "0.32.2"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --reserve=-3", &["--reserve"]),

@@ -350,3 +350,18 @@ fn a_model_that_generates_nothing_has_no_decode_speed() {
     let (_, out, _) = run(asked);
     assert!(!out.contains("tokens generated") && !out.contains("decode from"), "{out}");
 }
+
+/// What MLX does in other versions or without matrix units is nothing to a program that does not run on it.
+#[test]
+fn llama_cpp_has_no_other_mlx() {
+    for engine in ["ollama", "llama.cpp"] {
+        let (_, out, _) = crate::run(&format!(
+            "predict --model qwen3-30b-a3b-4bit --mac m5max-40/128 --engine {engine}"
+        ));
+        assert!(!out.contains("--nax") && !out.contains("--mlx"), "{out}");
+    }
+    let (_, out, _) =
+        crate::run("compare --model qwen3-30b-a3b-4bit --mac m5max-40/128 --engines mlx-lm,ollama");
+    let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(out.contains("weights in gguf-q4_k_m"), "{out}");
+}

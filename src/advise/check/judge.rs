@@ -173,7 +173,7 @@ pub(super) fn by_figures(
     requirements.extend(match seen {
         Some(Seen::Load(load)) => Requirement::of_load(case, &load),
         Some(Seen::Session(wait)) => Requirement::of_session(case, &figures, wait),
-        None => Requirement::of_speed(case, &figures),
+        None => Requirement::of_speed(case, &figures.decode, &figures.prefill),
     });
     let (quant, doubts) = (planned.estimator.quant(), planned.estimator.doubts().to_vec());
     JudgedWorkload { run: case.run, quant, doubts, figures, requirements }

@@ -6,7 +6,9 @@ use crate::advise::purchase::of_memory;
 use crate::advise::serving::UnderRate;
 use crate::estimate::chance;
 use crate::estimate::memory::{Limit, LimitKind, Memory, RUNTIME_BYTES};
-use crate::estimate::{Figures, Outcome, Spread, TimeRange, TrainingEstimate, TrainingSpeed};
+use crate::estimate::{
+    Decode, Figures, Outcome, Prefill, Spread, TimeRange, TrainingEstimate, TrainingSpeed,
+};
 use crate::hardware::machine::Machine;
 use crate::stats::{Z80, Z90};
 use crate::units::Bytes;
@@ -137,17 +139,15 @@ impl Requirement {
     }
 
     /// The speeds that a workload asks for.
-    pub(super) fn of_speed(case: &CheckCase<'_>, figures: &Figures) -> Vec<Self> {
+    pub(super) fn of_speed(case: &CheckCase<'_>, d: &Decode, p: &Prefill) -> Vec<Self> {
         let (r, n) = (case.run.work, case.needs);
         let users = f64::from(r.batch.max(1));
-        let d = &figures.decode;
         let rate = n.min_tok_s.map(|least| {
             let [low, high] = d.interval_80.map(|x| x / users);
             let ninety = d.interval_90.map(|x| x / users);
             let spread = Spread::new(d.tokens_per_s / users, [low, high], ninety);
             Self::of_spread(RequirementKind::TokS, least, d.tokens_per_s / users, ninety, spread)
         });
-        let p = &figures.prefill;
         let ttft = n.max_ttft_s.map(|most| {
             let ninety = p.ttft_at(p.interval_90, &r);
             let spread = p.ttft_spread(&r);
@@ -181,7 +181,7 @@ impl Requirement {
         figures: &Figures,
         wait: TimeRange,
     ) -> Vec<Self> {
-        let mut all = Self::of_speed(case, figures);
+        let mut all = Self::of_speed(case, &figures.decode, &figures.prefill);
         all.retain(|r| r.kind != RequirementKind::Ttft);
         all.extend(case.needs.max_ttft_s.map(|most| {
             let (middle, ends) = (wait.seconds, wait.interval_90_s);

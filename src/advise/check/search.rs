@@ -1,7 +1,7 @@
 //! Looks for the changes that make a plan hold, those that lose least first.
 
 use super::judge::{OnMac, Planned, alone, on, together};
-use super::plan::Plan;
+use super::plan::{Plan, ResidentModels};
 use super::remedy::{Remedy, by_loss};
 use super::requirement::{Requirement, RequirementKind};
 use super::training::TrainingCase;
@@ -12,6 +12,7 @@ use crate::hardware::MacsError;
 use crate::hardware::catalog::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
+use crate::ledger::weights::Weights;
 use crate::model::quality::PublishedLoss;
 use crate::units::Bytes;
 use rayon::prelude::*;
@@ -193,7 +194,31 @@ impl Search<'_, '_> {
     fn passes(&self, index: usize, what: Variant) -> Result<bool, EstimateError> {
         let Some(case) = self.cases.get(index) else { return Ok(false) };
         let Some(planned) = self.variants.of((index, case), what) else { return Ok(false) };
+        if self.is_hopeless(&planned)? {
+            return Ok(false);
+        }
         Ok(alone(self.plan, &planned, &self.found.machine)?.outcome() == Outcome::Pass)
+    }
+
+    /// Whether a case surely does not pass, without the simulation of its memory: its weights alone are beyond every limit, or
+    /// it is too slow.
+    fn is_hopeless(&self, planned: &Planned<'_>) -> Result<bool, EstimateError> {
+        let (case, machine) = (&planned.case, &self.found.machine);
+        let on_mlx = !case.run.engine.program.runs_gguf();
+        if on_mlx && self.plan.resident == ResidentModels::OneAtATime {
+            let weights = Weights::of(&case.model.graph).bytes;
+            if weights > machine.gpu_limit.range[1].0 {
+                return Ok(true);
+            }
+        }
+        let drafts = case.draft.is_some() || case.run.draft.is_some();
+        if drafts || case.session.is_some() || case.needs.rate.is_some() {
+            return Ok(false);
+        }
+        planned.estimator.possible()?;
+        let (decode, prefill) = planned.estimator.speeds(machine)?;
+        let speeds = Requirement::of_speed(case, &decode, &prefill);
+        Ok(speeds.iter().any(|r| r.outcome != Outcome::Pass))
     }
 
     /// The machine with a GPU limit raised for a need, if that can be.

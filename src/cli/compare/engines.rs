@@ -253,7 +253,11 @@ impl VariantRow {
     ) -> Self {
         let (engine, line) = match &prediction {
             Ok(p) => {
-                let line = format!("{}, weights in {}", predicted_engine_text(p), p.model.quant);
+                // llama.cpp reads a GGUF file, whatever the name of the model says.
+                let gguf = p.run.file.gguf.filter(|_| p.run.engine.program.runs_gguf());
+                let format =
+                    gguf.map_or_else(|| p.model.quant.clone(), |mix| format!("gguf-{mix}"));
+                let line = format!("{}, weights in {format}", predicted_engine_text(p));
                 (EngineAnswer::of_prediction(p), line)
             }
             Err(_) => (EngineAnswer::of(run, Some(machine)), engine_text(run, Some(machine))),

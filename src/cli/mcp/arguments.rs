@@ -281,7 +281,10 @@ mod tests {
                 json!({ "model": model, "context": "many" }),
                 ["context", "whole number, not the text 'many'"],
             ),
-            (json!({ "model": model, "context": 0 }), ["context", "0 is not in 1..="]),
+            (
+                json!({ "model": model, "context": 0 }),
+                ["context", "a whole number from 1 to 16777216"],
+            ),
             (json!({ "model": model, "context": -1.5 }), ["context", "not -1.5"]),
             (json!({ "model": model, "contxt": 1 }), ["'contxt'", "did you mean 'context'"]),
             (json!({ "model": model, "time_layers": true }), ["'time_layers'", "Known: "]),

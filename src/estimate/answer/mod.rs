@@ -149,7 +149,7 @@ pub struct RunKeys {
     pub batch: u32,
     /// Bits of a quantized cache.
     pub kv_bits: Option<u32>,
-    /// Tokens of a prefill chunk.
+    /// Tokens of a prefill chunk, as asked for or as the program has it by itself; `engine.prefill_step` is what is taken.
     pub prefill_step: u32,
     /// The program.
     pub engine: Program,

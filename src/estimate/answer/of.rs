@@ -259,7 +259,7 @@ impl From<&Prediction> for PredictionAnswer {
             format: FormatAnswer::of(&p.model, &p.run),
             engine: EngineAnswer::of_prediction(p),
             machine: Some(p.machine.summary()),
-            request: RunKeys::of(&p.with_batch_taken().with_reserve(reserve)),
+            request: RunKeys::of(&p.run.with_reserve(reserve)),
             memory: MemoryAnswer::of(p),
             decode: p.generates().then(|| DecodeAnswer {
                 tokens_per_s: d.tokens_per_s,

@@ -1,6 +1,6 @@
 //! `ChunkedKVCache`: keys and values of chunked local attention.
 
-use super::buffers::KvBuffers;
+use super::buffers::{KvBuffers, in_steps};
 use super::{KvArray, LayerCache, Slot};
 use crate::graph::tape::{Tape, Var};
 
@@ -47,6 +47,19 @@ impl LayerCache for ChunkedKvCache {
         self.offset = self.offset.saturating_add(new);
     }
 
+    /// Up to one token beyond the chunk size they grow as those of a `KVCache` do; from then on every call drops one token and
+    /// leaves all else as it was.
+    fn advance_singly(&mut self, calls: u32) {
+        let valid = self.offset - self.start;
+        let growing = self.chunk_size.saturating_add(1).saturating_sub(valid).min(calls);
+        in_steps(self.buffers.capacity(), valid, growing).for_each(|n| self.advance(n));
+        if let Some(more) = (calls - growing).checked_sub(1) {
+            self.advance(1);
+            self.start = self.start.saturating_add(more);
+            self.offset = self.offset.saturating_add(more);
+        }
+    }
+
     fn start_position(&self) -> u32 {
         self.start
     }
@@ -66,5 +79,39 @@ impl LayerCache for ChunkedKvCache {
         let used = self.offset - self.start;
         self.offset = self.offset.saturating_add(keys.dim(2));
         self.buffers.append(keys, values, used)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::shape::Shape;
+    use crate::graph::tape::ValueId;
+    use crate::model::DType;
+
+    /// Before the chunk is full, at its end and long after, whole steps or not.
+    #[test]
+    fn single_tokens_at_once_leave_what_they_leave_one_by_one() {
+        let room = |tokens: u32| Slot {
+            shape: Shape::new(&[1, 8, tokens, 128]),
+            dtype: DType::BF16,
+            value: ValueId(0),
+        };
+        for chunk_size in [300, 512, 2048] {
+            for stored in [0, 1, 256, 300, 511, 600, 5000] {
+                let capacity = stored + (256 - stored % 256) % 256;
+                let mut start = ChunkedKvCache::new(chunk_size);
+                if stored > 0 {
+                    start.buffers = KvBuffers([Some(room(capacity)); 2]);
+                    start.offset = stored;
+                }
+                for calls in [0, 1, 2, 255, 300, 2049, 9000] {
+                    let (mut one_by_one, mut at_once) = (start.clone(), start.clone());
+                    (0..calls).for_each(|_| one_by_one.advance(1));
+                    at_once.advance_singly(calls);
+                    assert_eq!(one_by_one, at_once, "{chunk_size} {stored} {calls}");
+                }
+            }
+        }
     }
 }
