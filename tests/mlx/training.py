@@ -22,6 +22,9 @@ from mlx_lm import lora
 from mlx_lm.tuner import trainer
 from mlx_lm.tuner.callbacks import TrainingCallback
 
+# Compiled, every step is built by a C++ compiler first, which takes minutes; what it computes is the same.
+mx.disable_compile()
+
 
 class Losses(TrainingCallback):
     def __init__(self):

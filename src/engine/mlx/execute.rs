@@ -177,7 +177,11 @@ pub(super) fn load(trace: &Trace, var: ValueId, inputs: &mut Inputs<'_>) -> Resu
         }
         Source::Constant(i) => {
             let (number, dtype) = trace.constants()[i as usize];
-            inputs.memo.constant(ops, number, dtype)
+            if value.shape == Shape::SCALAR {
+                return inputs.memo.constant(ops, number, dtype);
+            }
+            let numbers = vec![number; value.shape.elements() as usize];
+            ops.numbers(&numbers, &value.shape, dtype)
         }
         Source::Node | Source::Invalid => {
             Err(EngineError::Unsupported("a value that no operation makes".into()))
