@@ -17,17 +17,22 @@ from mlx_lm.tuner.datasets import CacheDataset, load_local_dataset
 from mlx_lm.tuner.trainer import iterate_batches
 from mlx_lm.utils import load, load_tokenizer
 
+# Compiled, every step is built by a C++ compiler first, which takes minutes; what it computes is the same.
+mx.disable_compile()
+
 
 def batches(model, data, batch, longest, mask):
     tokenizer = load_tokenizer(pathlib.Path(model))
     config = types.SimpleNamespace(mask_prompt=mask == "mask")
     train, _, _ = load_local_dataset(pathlib.Path(data), tokenizer, config)
     found = []
-    for ids, lengths in iterate_batches(CacheDataset(train), int(batch), int(longest)):
-        tokens, lengths = ids.shape[1] - 1, np.array(lengths)
-        steps = np.arange(1, tokens + 1)
-        counted = (steps >= lengths[:, 0:1]) & (steps <= lengths[:, 1:])
-        found.append([tokens, int(counted.sum())])
+    # What is cut is said on standard output.
+    with contextlib.redirect_stdout(sys.stderr):
+        for ids, lengths in iterate_batches(CacheDataset(train), int(batch), int(longest)):
+            tokens, lengths = ids.shape[1] - 1, np.array(lengths)
+            steps = np.arange(1, tokens + 1)
+            counted = (steps >= lengths[:, 0:1]) & (steps <= lengths[:, 1:])
+            found.append([tokens, int(counted.sum())])
     print(json.dumps(sorted(found)))
 
 
