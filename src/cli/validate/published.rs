@@ -1,7 +1,7 @@
 //! `mlxplan validate --against`: predictions against published measurements.
 
 use super::args::ValidateArgs;
-use super::published_document;
+use super::published_document::{self, percent, said, signed};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::{output, shipped};
@@ -66,21 +66,6 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation, Specul
     let beyond = beyond.unwrap_or_default();
     let speculation = SpeculationScores::of(&beyond, &tools);
     Ok((file, validation.with_clusters(&beyond, &tools), speculation))
-}
-
-/// How the predictions were made, in one sentence.
-pub(super) const fn said(basis: FitBasis) -> &'static str {
-    match basis {
-        FitBasis::Shipped => "predicted with the shipped coefficients",
-        FitBasis::OwnerLeftOut => {
-            "cross-validation: every speed is predicted by a fit that has not seen any row of its owner; peaks are \
-             simulated, not fitted"
-        }
-        FitBasis::ChipLeftOut => {
-            "cross-validation: every speed is predicted by a fit that has not seen any row of its chip; peaks are \
-             simulated, not fitted"
-        }
-    }
 }
 
 /// Predictions against published measurements.
@@ -295,12 +280,4 @@ fn speedups(found: &SpeculationScores) -> Table {
         ]);
     }
     table
-}
-
-pub(super) fn percent(x: f64) -> String {
-    format!("{:.1} %", 100.0 * x)
-}
-
-pub(super) fn signed(x: f64) -> String {
-    format!("{:+.1} %", 100.0 * x)
 }

@@ -1,9 +1,8 @@
 //! Predictions against published measurements, for people.
 
-use super::published::{percent, said, signed};
 use crate::report::{Column, Document, Table};
 use crate::validation::Validation;
-use crate::validation::evaluate::{GROUPINGS, MeasuredMetric, Row};
+use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::measurement::RateKind;
 use crate::validation::score::ErrorScore;
 use std::collections::BTreeMap;
@@ -208,4 +207,27 @@ fn skipped(v: &Validation) -> Table {
         table.row([n.to_string(), reason.to_owned()]);
     }
     table
+}
+
+/// How the predictions were made, in one sentence.
+pub(super) const fn said(basis: FitBasis) -> &'static str {
+    match basis {
+        FitBasis::Shipped => "predicted with the shipped coefficients",
+        FitBasis::OwnerLeftOut => {
+            "cross-validation: every speed is predicted by a fit that has not seen any row of its owner; peaks are \
+             simulated, not fitted"
+        }
+        FitBasis::ChipLeftOut => {
+            "cross-validation: every speed is predicted by a fit that has not seen any row of its chip; peaks are \
+             simulated, not fitted"
+        }
+    }
+}
+
+pub(super) fn percent(x: f64) -> String {
+    format!("{:.1} %", 100.0 * x)
+}
+
+pub(super) fn signed(x: f64) -> String {
+    format!("{:+.1} %", 100.0 * x)
 }

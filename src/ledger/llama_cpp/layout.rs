@@ -31,7 +31,7 @@ pub struct LayerLayout {
     /// Elements of its recurrent and convolution states.
     pub state: u64,
     /// The recurrence behind a convolution, where it has one that llama.cpp computes by one operation.
-    pub recurrence: Option<Recurrence>,
+    pub recurrence: Option<StateLayout>,
     /// Features that the projection back to the width of the model takes.
     pub inner: u64,
     /// Whether the feed-forward part reads what attention reads, rather than its sum: the layer has one norm.
@@ -46,7 +46,7 @@ pub struct LayerLayout {
 
 /// A recurrence behind a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recurrence {
+pub struct StateLayout {
     /// How it goes on.
     pub kind: RecurrenceKind,
     /// Features that are convolved.
@@ -228,7 +228,7 @@ impl LayerLayout {
 
     /// What a convolution of so many features leads to: keys, queries and values that were projected together, or the part
     /// of one projection.
-    fn recurrence_of(&self, channels: u64, conv_state: u64) -> Option<Recurrence> {
+    fn recurrence_of(&self, channels: u64, conv_state: u64) -> Option<StateLayout> {
         let first = self.mixed.first().copied()?;
         let kind = if self.mixed.contains(&channels) {
             RecurrenceKind::GatedDelta
@@ -237,7 +237,7 @@ impl LayerLayout {
         } else {
             return None;
         };
-        (channels > self.inner).then_some(Recurrence { kind, channels, conv_state })
+        (channels > self.inner).then_some(StateLayout { kind, channels, conv_state })
     }
 }
 

@@ -13,7 +13,7 @@ mod release;
 
 pub use compute::ComputePlace;
 pub use kv_type::{KvType, UnknownKvType};
-pub use layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout, Recurrence, RecurrenceKind};
+pub use layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout, RecurrenceKind, StateLayout};
 pub use release::{LlamaRelease, NEWEST_BUILD};
 
 use schemars::JsonSchema;

@@ -4,7 +4,7 @@
 
 use super::alloc::TensorId;
 use super::compute::{BatchGraph, F32};
-use super::layout::{LayerLayout, Recurrence};
+use super::layout::{LayerLayout, StateLayout};
 
 impl BatchGraph<'_> {
     /// The states of all sequences, gathered from the cache.
@@ -13,7 +13,7 @@ impl BatchGraph<'_> {
     }
 
     /// What was kept of earlier tokens and the features of the batch, of which the last are kept in turn.
-    fn joined(&mut self, r: Recurrence, kept: TensorId, features: TensorId) -> TensorId {
+    fn joined(&mut self, r: StateLayout, kept: TensorId, features: TensorId) -> TensorId {
         let bytes = self.row_bytes(r.channels);
         let states = F32 * r.conv_state * self.settings.slots.max(1);
         let features = self.g.view(features);
@@ -27,7 +27,7 @@ impl BatchGraph<'_> {
     pub(super) fn gated_delta(
         &mut self,
         layer: &LayerLayout,
-        r: Recurrence,
+        r: StateLayout,
         x: TensorId,
     ) -> TensorId {
         let (channels, inner) = (self.row_bytes(r.channels), self.row_bytes(layer.inner));
@@ -62,7 +62,7 @@ impl BatchGraph<'_> {
     }
 
     /// `build_mamba2_layer`: one projection makes the gate, the features that are convolved, and the time steps.
-    pub(super) fn scan(&mut self, layer: &LayerLayout, r: Recurrence, x: TensorId) -> TensorId {
+    pub(super) fn scan(&mut self, layer: &LayerLayout, r: StateLayout, x: TensorId) -> TensorId {
         let (channels, inner) = (self.row_bytes(r.channels), self.row_bytes(layer.inner));
         let projection = layer.mixed.first().copied().unwrap_or(r.channels);
         let steps = self.row_bytes(projection.saturating_sub(r.channels + layer.inner).max(1));
